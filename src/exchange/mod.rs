@@ -1,0 +1,449 @@
+//! What crosses between the event loop and the Python side: plain owned data.
+//!
+//! An [`Exchange`] is one request's life outside nginx. The event loop fills it, submits it to a pool as
+//! a [`Job`], and takes what comes back; a pool thread runs it. It holds nothing of nginx's and nothing
+//! of Python's, so either side may be gone while the other still has it.
+
+pub mod body;
+pub mod log;
+pub mod names;
+pub mod request;
+pub mod response;
+pub mod spec;
+
+use std::mem;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use crate::pool::completions::Completions;
+use log::{Level, Origin};
+use request::Request;
+use response::{End, Failure, Head, Part};
+
+/// The list through which exchanges with news reach the event loop.
+pub type News = Completions<Arc<Exchange>>;
+
+/// In the queue: no thread has it.
+const QUEUED: u8 = 0;
+/// A thread has it and its call has not ended.
+const RUNNING: u8 = 1;
+/// The call has ended, or never began and never will.
+const OVER: u8 = 2;
+
+/// Microseconds since the first call; never 0.
+pub fn now() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_micros() as u64 + 1
+}
+
+/// The client's side no longer wants anything of this request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;
+
+/// What the event loop finds when it looks: everything sent since it last did, in order.
+#[derive(Debug, Default)]
+pub struct Delivery {
+    /// Status and headers; once in a request.
+    pub head: Option<Head>,
+    /// Body parts.
+    pub parts: Vec<Part>,
+    /// How the call ended; nothing follows it.
+    pub end: Option<End>,
+}
+
+#[derive(Debug, Default)]
+struct Outbox {
+    delivery: Delivery,
+    /// Bytes sent and not yet credited.
+    held: u64,
+}
+
+/// Fixed at the start of a request.
+#[derive(Debug)]
+pub struct Terms {
+    /// Index into [`spec::Spec::apps`].
+    pub app: usize,
+    /// Index into [`spec::Spec::pools`].
+    pub pool: usize,
+    /// How many bytes of the response the application may run ahead of the client.
+    pub window: u64,
+    /// Where its log records go.
+    pub origin: Origin,
+    /// Opaque to all but the event loop: finds the request. Cleared by [`Exchange::abandon`].
+    pub owner: usize,
+}
+
+/// One request between its two worlds.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The request, as the application sees it.
+    pub request: Request,
+    terms: Terms,
+    owner: AtomicUsize,
+    state: AtomicU8,
+    gone: AtomicBool,
+    announced: AtomicBool,
+    outbox: Mutex<Outbox>,
+    room: Condvar,
+    news: Arc<News>,
+    submitted: u64,
+    began: AtomicU64,
+    ended: AtomicU64,
+    /// `threading.get_ident()` of the thread that runs the call; 0: none.
+    thread: AtomicU64,
+}
+
+impl Exchange {
+    /// An exchange about to be submitted; what comes back is announced through `news`.
+    pub fn new(request: Request, terms: Terms, news: Arc<News>) -> Arc<Self> {
+        Arc::new(Self {
+            request,
+            owner: AtomicUsize::new(terms.owner),
+            terms,
+            state: AtomicU8::new(QUEUED),
+            gone: AtomicBool::new(false),
+            announced: AtomicBool::new(false),
+            outbox: Mutex::default(),
+            room: Condvar::new(),
+            news,
+            submitted: now(),
+            began: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            thread: AtomicU64::new(0),
+        })
+    }
+
+    /// Index of the application.
+    pub fn app(&self) -> usize {
+        self.terms.app
+    }
+
+    /// Index of the pool.
+    pub fn pool(&self) -> usize {
+        self.terms.pool
+    }
+
+    /// Where log records of this call go.
+    pub fn origin(&self) -> Origin {
+        self.terms.origin
+    }
+
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        // Nothing panics while it holds the lock.
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn announce(self: &Arc<Self>) {
+        if !self.announced.swap(true, Ordering::AcqRel) {
+            self.news.push(Arc::clone(self));
+        }
+    }
+
+    // ---- the pool thread's side ----
+
+    /// Takes the call out of the queue; false when it has been cancelled there.
+    pub fn begin(&self) -> bool {
+        let begun = self.state.compare_exchange(QUEUED, RUNNING, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if begun {
+            self.began.store(now(), Ordering::Release);
+        }
+        begun
+    }
+
+    /// Notes which thread runs the call (its `threading.get_ident()`), for stack dumps.
+    pub fn set_thread(&self, ident: u64) {
+        self.thread.store(ident, Ordering::Release);
+    }
+
+    /// Whether the client has gone, or has been answered in the call's stead.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// Sends the head, a body part, the end, or several of them as one message.
+    ///
+    /// Never blocks. `Ok(true)`: there is room for more; `Ok(false)`: call [`Self::wait_room`] before the
+    /// next part. `Err(Gone)`: nobody listens any more, nothing was sent.
+    pub fn send(self: &Arc<Self>, head: Option<Head>, part: Option<Part>, end: Option<End>) -> Result<bool, Gone> {
+        self.send_all(head, part.into_iter().collect(), end)
+    }
+
+    /// As [`Self::send`], with any number of parts.
+    pub fn send_all(self: &Arc<Self>, head: Option<Head>, parts: Vec<Part>, end: Option<End>) -> Result<bool, Gone> {
+        if end.is_some() {
+            self.state.store(OVER, Ordering::Release);
+            self.ended.store(now(), Ordering::Release);
+        }
+        let room = {
+            let mut outbox = self.outbox();
+            if self.is_gone() {
+                return Err(Gone);
+            }
+            outbox.held += parts.iter().map(Part::held).sum::<u64>();
+            let delivery = &mut outbox.delivery;
+            debug_assert!(delivery.end.is_none(), "something was sent after the end");
+            if head.is_some() {
+                delivery.head = head;
+            }
+            if delivery.parts.is_empty() {
+                delivery.parts = parts;
+            } else {
+                delivery.parts.extend(parts);
+            }
+            delivery.end = end;
+            outbox.held < self.terms.window
+        };
+        self.announce();
+        Ok(room)
+    }
+
+    /// Waits until the client's side has taken enough of what was sent. Call it without the GIL.
+    pub fn wait_room(&self) -> Result<(), Gone> {
+        let mut outbox = self.outbox();
+        while outbox.held >= self.terms.window && !self.is_gone() {
+            outbox = self.room.wait(outbox).unwrap_or_else(PoisonError::into_inner);
+        }
+        if self.is_gone() { Err(Gone) } else { Ok(()) }
+    }
+
+    /// Sends the end. A failure that nobody waits for any more goes to the log from here.
+    pub fn end(self: &Arc<Self>, end: End) {
+        let record = match &end {
+            End::Failed(failure) if self.is_gone() => Some((failure.level, failure.record.clone())),
+            _ => None,
+        };
+        let sent = self.send(None, None, Some(end));
+        if let (Err(Gone), Some((level, record))) = (sent, record) {
+            log::write(level, self.origin(), record.as_bytes());
+        }
+    }
+
+    // ---- the event loop's side ----
+
+    /// The owner given at the start, until [`Self::abandon`]; then 0.
+    pub fn owner(&self) -> usize {
+        self.owner.load(Ordering::Relaxed)
+    }
+
+    /// Takes everything sent so far. A later message announces the exchange anew.
+    pub fn take(&self) -> Delivery {
+        self.announced.store(false, Ordering::Release);
+        mem::take(&mut self.outbox().delivery)
+    }
+
+    /// `bytes` of what was sent are off this process's hands: a waiting thread may go on.
+    pub fn credit(&self, bytes: u64) {
+        let mut outbox = self.outbox();
+        let was_full = outbox.held >= self.terms.window;
+        outbox.held = outbox.held.saturating_sub(bytes);
+        if was_full && outbox.held < self.terms.window {
+            self.room.notify_all();
+        }
+    }
+
+    /// Whether the thread waits, or is about to, for the client to take more.
+    pub fn is_full(&self) -> bool {
+        self.outbox().held >= self.terms.window
+    }
+
+    /// Cuts the exchange off from its request: nothing is delivered any more, and what a thread sends is dropped.
+    ///
+    /// True when the call had not begun and now never will. What had been sent and not taken is returned.
+    pub fn abandon(&self) -> (bool, Delivery) {
+        self.owner.store(0, Ordering::Relaxed);
+        let undelivered = {
+            let mut outbox = self.outbox();
+            self.gone.store(true, Ordering::Release);
+            self.room.notify_all();
+            mem::take(&mut outbox.delivery)
+        };
+        let dropped = self.state.compare_exchange(QUEUED, OVER, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        (dropped, undelivered)
+    }
+
+    /// Whether the call still waits for a thread.
+    pub fn is_queued(&self) -> bool {
+        self.state.load(Ordering::Acquire) == QUEUED
+    }
+
+    /// Whether a thread is in the call.
+    pub fn is_running(&self) -> bool {
+        self.state.load(Ordering::Acquire) == RUNNING
+    }
+
+    /// The thread that runs the call (`threading.get_ident()`), if one does.
+    pub fn thread(&self) -> Option<u64> {
+        Some(self.thread.load(Ordering::Acquire)).filter(|&ident| ident != 0 && self.is_running())
+    }
+
+    /// When it was submitted, in [`now`]'s microseconds.
+    pub fn submitted(&self) -> u64 {
+        self.submitted
+    }
+
+    /// When a thread took it.
+    pub fn began(&self) -> Option<u64> {
+        Some(self.began.load(Ordering::Acquire)).filter(|&at| at != 0)
+    }
+
+    /// When the call ended.
+    pub fn ended(&self) -> Option<u64> {
+        Some(self.ended.load(Ordering::Acquire)).filter(|&at| at != 0)
+    }
+}
+
+/// A call on its way through a pool. However it ends, the event loop hears of it.
+#[derive(Debug)]
+pub struct Job(Arc<Exchange>);
+
+impl Job {
+    /// Wraps an exchange for [`crate::pool::Pool::submit`].
+    pub fn new(exchange: Arc<Exchange>) -> Self {
+        Self(exchange)
+    }
+
+    /// The exchange.
+    pub fn exchange(&self) -> &Arc<Exchange> {
+        &self.0
+    }
+
+    /// Takes the exchange out without a word to the event loop: the pool would not have the job.
+    pub fn refused(self) -> Arc<Exchange> {
+        self.0.state.store(OVER, Ordering::Release);
+        Arc::clone(&self.0)
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        let failure = match self.0.state.load(Ordering::Acquire) {
+            OVER => return,
+            QUEUED => Failure {
+                status: 503,
+                level: Level::Warn,
+                record: "the worker is stopping; the call never began".into(),
+            },
+            _ => Failure {
+                status: 500,
+                level: Level::Alert,
+                record: "the call was lost by its thread (a panic in nginx-wsgi)".into(),
+            },
+        };
+        self.0.end(End::Failed(failure));
+    }
+}
+
+impl crate::pool::Task for Job {
+    fn is_cancelled(&self) -> bool {
+        self.0.state.load(Ordering::Acquire) == OVER
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::response::Chunk;
+    use super::*;
+    use std::time::Duration;
+
+    fn exchange(window: u64) -> (Arc<Exchange>, Arc<News>) {
+        let news = Arc::new(News::new(Box::new(|| ())));
+        let terms = Terms { app: 0, pool: 0, window, origin: Origin::default(), owner: 7 };
+        (Exchange::new(Request::default(), terms, Arc::clone(&news)), news)
+    }
+
+    fn chunk(bytes: &[u8]) -> Option<Part> {
+        Some(Part::Chunk(Chunk::Owned(bytes.to_vec())))
+    }
+
+    fn announced(news: &News) -> usize {
+        let mut count = 0;
+        news.drain(|_| count += 1);
+        count
+    }
+
+    #[test]
+    fn messages_between_two_looks_travel_together() {
+        let (exchange, news) = exchange(100);
+        assert!(exchange.begin());
+        assert_eq!(exchange.send(Some(Head::default()), chunk(b"ab"), None), Ok(true));
+        assert_eq!(exchange.send(None, chunk(b"cd"), None), Ok(true));
+        exchange.end(End::Complete);
+        assert_eq!(announced(&news), 1);
+        let delivery = exchange.take();
+        assert!(delivery.head.is_some() && delivery.end.is_some());
+        assert_eq!(delivery.parts.len(), 2);
+        assert!(!exchange.is_running() && exchange.ended() >= exchange.began());
+    }
+
+    #[test]
+    fn a_message_after_a_look_is_announced_again() {
+        let (exchange, news) = exchange(100);
+        assert!(exchange.begin());
+        exchange.send(None, chunk(b"a"), None).unwrap();
+        assert_eq!(announced(&news), 1);
+        exchange.take();
+        exchange.send(None, chunk(b"b"), None).unwrap();
+        assert_eq!(announced(&news), 1);
+        exchange.end(End::Complete);
+        assert_eq!(announced(&news), 0, "announced already and not yet looked at");
+        assert!(exchange.take().end.is_some());
+    }
+
+    #[test]
+    fn the_window_holds_the_thread_until_credit_comes() {
+        let (exchange, _news) = exchange(4);
+        assert!(exchange.begin());
+        assert_eq!(exchange.send(None, chunk(b"abcd"), None), Ok(false));
+        let waiting = Arc::clone(&exchange);
+        let thread = std::thread::spawn(move || waiting.wait_room());
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(!thread.is_finished() && exchange.is_full());
+        exchange.credit(1);
+        assert_eq!(thread.join().unwrap(), Ok(()));
+    }
+
+    #[test]
+    fn a_gone_client_releases_the_thread_and_drops_what_it_sends() {
+        let (exchange, news) = exchange(1);
+        assert!(exchange.begin());
+        assert_eq!(exchange.send(None, chunk(b"abcd"), None), Ok(false));
+        let waiting = Arc::clone(&exchange);
+        let thread = std::thread::spawn(move || waiting.wait_room());
+        let (dropped, undelivered) = exchange.abandon();
+        assert!(!dropped && undelivered.parts.len() == 1 && exchange.owner() == 0);
+        assert_eq!(thread.join().unwrap(), Err(Gone));
+        announced(&news);
+        assert_eq!(exchange.send(None, chunk(b"x"), None), Err(Gone));
+        assert_eq!(announced(&news), 0);
+    }
+
+    #[test]
+    fn a_call_abandoned_in_the_queue_never_begins() {
+        let (exchange, news) = exchange(1);
+        let job = Job::new(Arc::clone(&exchange));
+        assert!(exchange.abandon().0);
+        assert!(crate::pool::Task::is_cancelled(&job));
+        assert!(!exchange.begin());
+        drop(job);
+        assert_eq!(announced(&news), 0);
+    }
+
+    #[test]
+    fn a_job_that_is_lost_still_answers() {
+        let (exchange, news) = exchange(1);
+        let job = Job::new(Arc::clone(&exchange));
+        assert!(exchange.begin());
+        drop(job);
+        assert_eq!(announced(&news), 1);
+        let End::Failed(failure) = exchange.take().end.unwrap() else { panic!("not a failure") };
+        assert_eq!(failure.status, 500);
+    }
+
+    #[test]
+    fn a_refused_job_says_nothing() {
+        let (exchange, news) = exchange(1);
+        Job::new(exchange).refused();
+        assert_eq!(announced(&news), 0);
+    }
+}

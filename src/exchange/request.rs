@@ -1,0 +1,143 @@
+//! The request as the application will see it: one arena of environ entries, and the body.
+
+use super::body::Body;
+use super::names::Name;
+
+/// Marks an entry whose key is spelt out in the arena.
+const SPELT: u8 = u8::MAX;
+
+/// An immutable snapshot of a request, owned and independent of nginx's memory.
+///
+/// The environ entries lie one behind the other in one allocation:
+/// `known name: u8` or `255, key length: u16, key`, then `value length: u32, value`.
+#[derive(Debug, Default)]
+pub struct Request {
+    arena: Vec<u8>,
+    body: Body,
+}
+
+impl Request {
+    /// Starts a snapshot; `capacity` in bytes is a guess that saves a reallocation.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { arena: Vec::with_capacity(capacity), body: Body::default() }
+    }
+
+    /// Adds an entry; the value is the concatenation of `parts`. A later entry of a name wins.
+    ///
+    /// A name above 65,535 bytes, or a value above 4 GiB, cannot come from nginx; it is left out.
+    pub fn push(&mut self, name: Name<'_>, parts: &[&[u8]]) {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        let Ok(length) = u32::try_from(length) else { return };
+        match name {
+            Name::Known(index) => self.arena.push(index),
+            Name::Other(key) => {
+                let Ok(key_length) = u16::try_from(key.len()) else { return };
+                self.arena.push(SPELT);
+                self.arena.extend_from_slice(&key_length.to_ne_bytes());
+                self.arena.extend_from_slice(key);
+            }
+        }
+        self.arena.extend_from_slice(&length.to_ne_bytes());
+        for part in parts {
+            self.arena.extend_from_slice(part);
+        }
+    }
+
+    /// Adds a request header under its `HTTP_` name: upper case, every other byte than a letter or digit `_`.
+    pub fn push_header(&mut self, lower: &[u8], parts: &[&[u8]]) {
+        if let Some(name) = super::names::of_header(lower) {
+            return self.push(name, parts);
+        }
+        let mut key = Vec::with_capacity(5 + lower.len());
+        http_name(lower, &mut key);
+        self.push(Name::Other(&key), parts);
+    }
+
+    /// Sets the body that `wsgi.input` reads.
+    pub fn set_body(&mut self, body: Body) {
+        self.body = body;
+    }
+
+    /// The environ entries in the order in which they were added.
+    pub fn entries(&self) -> Entries<'_> {
+        Entries { rest: &self.arena }
+    }
+
+    /// The value of the last entry of `name`.
+    pub fn get(&self, name: Name<'_>) -> Option<&[u8]> {
+        self.entries().filter(|(key, _)| key.bytes() == name.bytes()).last().map(|(_, value)| value)
+    }
+
+    /// The request body.
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
+}
+
+/// Appends the environ key of a header to `key`.
+pub fn http_name(header: &[u8], key: &mut Vec<u8>) {
+    key.extend_from_slice(b"HTTP_");
+    key.extend(header.iter().map(|&byte| if byte.is_ascii_alphanumeric() { byte.to_ascii_uppercase() } else { b'_' }));
+}
+
+/// Iterator over the environ entries of a [`Request`].
+#[derive(Clone, Debug)]
+pub struct Entries<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = (Name<'a>, &'a [u8]);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let (&mark, rest) = self.rest.split_first()?;
+        let (name, rest) = if mark == SPELT {
+            let (length, rest) = rest.split_first_chunk::<2>()?;
+            let (key, rest) = rest.split_at_checked(u16::from_ne_bytes(*length) as usize)?;
+            (Name::Other(key), rest)
+        } else {
+            (Name::Known(mark), rest)
+        };
+        let (length, rest) = rest.split_first_chunk::<4>()?;
+        let (value, rest) = rest.split_at_checked(u32::from_ne_bytes(*length) as usize)?;
+        self.rest = rest;
+        Some((name, value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::names;
+    use super::*;
+
+    #[test]
+    fn entries_come_back_in_order() {
+        let mut request = Request::with_capacity(64);
+        request.push(names::PATH_INFO, &[b"/a", b"/b"]);
+        request.push_header(b"x-frob", &[b""]);
+        request.push_header(b"host", &[b"example.org"]);
+        request.push(Name::Other(b"UID_SET"), &[b"1"]);
+        let entries: Vec<_> = request.entries().map(|(name, value)| (name.bytes(), value)).collect();
+        let expected: Vec<(&[u8], &[u8])> =
+            vec![(b"PATH_INFO", b"/a/b"), (b"HTTP_X_FROB", b""), (b"HTTP_HOST", b"example.org"), (b"UID_SET", b"1")];
+        assert_eq!(entries, expected);
+    }
+
+    #[test]
+    fn the_last_entry_of_a_name_wins() {
+        let mut request = Request::default();
+        request.push(names::HTTPS, &[b"on"]);
+        request.push(Name::Other(b"HTTPS"), &[b"off"]);
+        assert_eq!(request.get(names::HTTPS), Some(&b"off"[..]));
+        assert_eq!(request.get(names::AUTH_TYPE), None);
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_is_left_out_whole() {
+        let mut request = Request::default();
+        request.push(Name::Other(&vec![b'A'; 70_000]), &[b"x"]);
+        request.push(names::HTTPS, &[b"on"]);
+        assert_eq!(request.entries().count(), 1);
+    }
+}

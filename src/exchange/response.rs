@@ -1,0 +1,154 @@
+//! The response as the application gives it.
+
+use std::fmt;
+use std::fs::File;
+
+use super::log::Level;
+
+/// Status line and header fields, validated: nothing in here can split a response.
+#[derive(Debug, Default)]
+pub struct Head {
+    /// The three-digit status code.
+    pub status: u16,
+    /// The status as the application spelt it: code, space, reason phrase.
+    pub line: Vec<u8>,
+    /// Header fields in the application's order; bytes are latin-1.
+    pub fields: Fields,
+}
+
+/// Header fields in one allocation.
+#[derive(Debug, Default)]
+pub struct Fields {
+    bytes: Vec<u8>,
+    ends: Vec<(u32, u32)>,
+}
+
+impl Fields {
+    /// Appends a field.
+    pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        self.bytes.extend_from_slice(name);
+        let name_end = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(value);
+        self.ends.push((name_end, self.bytes.len() as u32));
+    }
+
+    /// The fields, (name, value).
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut start = 0;
+        self.ends.iter().map(move |&(name_end, value_end)| {
+            let name = &self.bytes[start..name_end as usize];
+            start = value_end as usize;
+            (name, &self.bytes[name_end as usize..start])
+        })
+    }
+
+    /// The number of fields.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+}
+
+/// Bytes that belong to somebody else and may be read from any thread until dropped.
+pub trait Payload: Send {
+    /// The bytes; always the same ones.
+    fn bytes(&self) -> &[u8];
+}
+
+/// A piece of the response body. Never empty on its way to the client.
+pub enum Chunk {
+    /// Copied bytes.
+    Owned(Vec<u8>),
+    /// Bytes that stay where they are (a Python object kept alive) until this is dropped.
+    Shared(Box<dyn Payload>),
+}
+
+impl Chunk {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Chunk::Owned(bytes) => bytes,
+            Chunk::Shared(payload) => payload.bytes(),
+        }
+    }
+}
+
+impl fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chunk({} bytes)", self.bytes().len())
+    }
+}
+
+/// One part of a response body, in order.
+#[derive(Debug)]
+pub enum Part {
+    /// Bytes.
+    Chunk(Chunk),
+    /// A range of a file, to be sent by nginx's own file buffers.
+    File {
+        /// The module's own duplicate of the descriptor.
+        file: File,
+        /// Where the range begins, in bytes.
+        offset: u64,
+        /// How long it is, in bytes.
+        length: u64,
+    },
+}
+
+impl Part {
+    /// How much memory the part holds until it has been sent, in bytes.
+    pub fn held(&self) -> u64 {
+        match self {
+            Part::Chunk(chunk) => chunk.bytes().len() as u64,
+            Part::File { .. } => 0,
+        }
+    }
+
+    /// How much it adds to the body, in bytes.
+    pub fn length(&self) -> u64 {
+        match self {
+            Part::Chunk(chunk) => chunk.bytes().len() as u64,
+            Part::File { length, .. } => *length,
+        }
+    }
+}
+
+/// How a call ended.
+#[derive(Debug)]
+pub enum End {
+    /// The body is complete.
+    Complete,
+    /// It is not: an error response if the head has not gone out, else a truncated one.
+    Failed(Failure),
+}
+
+/// Why a call gave no (whole) response.
+#[derive(Debug)]
+pub struct Failure {
+    /// The status for a client that has not seen the head yet.
+    pub status: u16,
+    /// Level of the log record.
+    pub level: Level,
+    /// What the error log gets, often a traceback of many lines. Empty: nothing.
+    pub record: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_keep_order_and_repeats() {
+        let mut fields = Fields::default();
+        fields.push(b"Set-Cookie", b"a=1");
+        fields.push(b"X", b"");
+        fields.push(b"Set-Cookie", b"b=2");
+        let all: Vec<_> = fields.iter().collect();
+        assert_eq!(all, [(&b"Set-Cookie"[..], &b"a=1"[..]), (b"X", b""), (b"Set-Cookie", b"b=2")]);
+        assert_eq!(fields.len(), 3);
+    }
+}
