@@ -1,0 +1,32 @@
+/*
+ * What nginx-sys leaves out: constants that are C macros, and the functions of shim.c.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_http.h>
+
+static const ngx_uint_t  NGX_WSGI_CONF_UNSET_UINT = NGX_CONF_UNSET_UINT;
+static const ngx_uint_t  NGX_WSGI_USE_CLEAR_EVENT = NGX_USE_CLEAR_EVENT;
+
+/* Writes one record to `log`, behind nginx's usual prefix; `data` may hold any bytes. */
+void wsgi_log_write(ngx_uint_t level, ngx_log_t *log, const u_char *data, size_t len);
+
+/* Writes a configuration error; nginx adds file and line when `cf` is at one. */
+void wsgi_conf_error(ngx_uint_t level, ngx_conf_t *cf, const u_char *data, size_t len);
+
+/* Whether every writer of `log` is a plain file: the only ones that other threads may use. */
+ngx_uint_t wsgi_log_is_plain(ngx_log_t *log);
+
+/* Makes `r` the request that the records of its connection's log name. */
+void wsgi_set_log_request(ngx_http_request_t *r);
+
+/* Puts `h`, named `cache-control` or `link`, where nginx's filters look for it. */
+ngx_int_t wsgi_header_multi(ngx_http_request_t *r, ngx_table_elt_t *h, ngx_uint_t link);
+
+/* The number of bytes that `b` has still to give. */
+off_t wsgi_buf_size(ngx_buf_t *b);
+
+/* In a child that the application forked: closes the worker's sockets, which are the worker's alone. */
+void wsgi_close_connections(void);

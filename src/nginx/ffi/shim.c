@@ -1,0 +1,120 @@
+/*
+ * nginx's macros as functions, and what differs between its versions.
+ */
+
+#include "extra.h"
+
+#include <unistd.h>
+
+
+/* The Rust side takes these for one another. */
+_Static_assert(sizeof(ngx_uint_t) == sizeof(size_t), "ngx_uint_t is not a usize");
+_Static_assert(sizeof(ngx_int_t) == sizeof(ssize_t), "ngx_int_t is not an isize");
+_Static_assert(sizeof(ngx_msec_t) == sizeof(size_t), "ngx_msec_t is not a usize");
+_Static_assert(sizeof(ngx_flag_t) == sizeof(ssize_t), "ngx_flag_t is not an isize");
+_Static_assert(sizeof(off_t) == 8, "off_t has not 64 bits");
+
+
+void
+wsgi_log_write(ngx_uint_t level, ngx_log_t *log, const u_char *data, size_t len)
+{
+    ngx_log_error(level, log, 0, "%*s", len, data);
+}
+
+
+void
+wsgi_conf_error(ngx_uint_t level, ngx_conf_t *cf, const u_char *data, size_t len)
+{
+    ngx_conf_log_error(level, cf, 0, "%*s", len, data);
+}
+
+
+ngx_uint_t
+wsgi_log_is_plain(ngx_log_t *log)
+{
+    for ( /* void */ ; log; log = log->next) {
+        if (log->writer) {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+void
+wsgi_set_log_request(ngx_http_request_t *r)
+{
+    ngx_http_set_log_request(r->connection->log, r);
+}
+
+
+ngx_int_t
+wsgi_header_multi(ngx_http_request_t *r, ngx_table_elt_t *h, ngx_uint_t link)
+{
+#if (nginx_version >= 1023000)
+
+    ngx_table_elt_t  **last;
+
+    last = link ? &r->headers_out.link : &r->headers_out.cache_control;
+
+    while (*last) {
+        last = &(*last)->next;
+    }
+
+    *last = h;
+    h->next = NULL;
+
+#else
+
+    ngx_array_t       *headers;
+    ngx_table_elt_t  **ph;
+
+    headers = link ? &r->headers_out.link : &r->headers_out.cache_control;
+
+    if (headers->elts == NULL
+        && ngx_array_init(headers, r->pool, 1, sizeof(ngx_table_elt_t *)) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    ph = ngx_array_push(headers);
+    if (ph == NULL) {
+        return NGX_ERROR;
+    }
+
+    *ph = h;
+
+#endif
+
+    return NGX_OK;
+}
+
+
+off_t
+wsgi_buf_size(ngx_buf_t *b)
+{
+    return ngx_buf_size(b);
+}
+
+
+void
+wsgi_close_connections(void)
+{
+    ngx_uint_t         i;
+    ngx_connection_t  *c;
+
+    c = ngx_cycle->connections;
+
+    if (c == NULL) {
+        return;
+    }
+
+    /* close() alone: the child shares the epoll instance with the worker. */
+
+    for (i = 0; i < ngx_cycle->connection_n; i++) {
+        if (c[i].fd != (ngx_socket_t) -1) {
+            (void) close(c[i].fd);
+        }
+    }
+}
