@@ -1,0 +1,59 @@
+# The one door to everything: `make help`.
+ROOT := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
+MAKEFLAGS += --no-print-directory
+
+# The user's choices; script/lib.sh has the defaults and checks them.
+export BUILD NGINX PYTHON APP PORT THREADS VENV
+export WSGI_RUN_FROM := $(CURDIR)
+CARGO := $(ROOT)/script/cargo.sh
+# The three worlds build without each other: pool and exchange alone, with Python, and all of the module.
+ALONE := --no-default-features
+PYTHON_ONLY := --no-default-features --features python
+WHOLE := $(if $(filter system,$(NGINX)),--no-default-features --features module)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup setup-test build run test unit check loom integration clean
+
+help: ## this list
+	@echo 'make TARGET [VARIABLE=VALUE ...]'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(ROOT)/Makefile | expand -t 16
+	@echo
+	@echo 'PYTHON=python3                 the CPython (3.9 or newer) to build with and for'
+	@echo 'NGINX=vendored|system          nginx 1.28, built by cargo; or the one that the distribution has'
+	@echo 'BUILD=release|debug'
+	@echo 'make run APP=path/to/wsgi.py:application | APP=module:callable  [PORT=8080] [THREADS=8] [VENV=dir]'
+	@echo '                               serves your own application'
+
+setup: ## install what building needs and this machine lacks (needs apt and root; else it says what)
+	@$(ROOT)/script/setup.sh
+
+build: setup ## nginx and the module; the last two lines say where they are
+	@$(ROOT)/script/build.sh
+
+run: build ## serve examples/hello, or APP, on http://127.0.0.1:8080 until Ctrl-C
+	@$(ROOT)/script/run.sh
+
+test: setup-test unit check integration ## everything; sets up what is missing
+
+setup-test:
+	@$(ROOT)/script/setup.sh test
+
+unit: setup ## cargo's tests: pool and exchange alone, with Python, and the module
+	@$(CARGO) test $(ALONE)
+	@$(CARGO) test $(PYTHON_ONLY)
+	@$(CARGO) test $(WHOLE)
+
+check: setup ## rustfmt and clippy, for every set of features
+	@$(CARGO) fmt --check
+	@$(CARGO) clippy --all-targets $(ALONE) -- -D warnings
+	@$(CARGO) clippy --all-targets $(PYTHON_ONLY) -- -D warnings
+	@$(CARGO) clippy --all-targets $(WHOLE) -- -D warnings
+
+integration: export BUILD := debug
+integration: setup-test ## pytest against a real nginx and a debug build of the module; ARGS are pytest's
+	@$(ROOT)/script/build.sh
+	@$(ROOT)/script/integration.sh $(ARGS)
+
+clean: ## remove everything that was built
+	@cd $(ROOT) && cargo clean && rm -rf target
