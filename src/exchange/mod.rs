@@ -94,9 +94,24 @@ pub struct Exchange {
     thread: AtomicU64,
 }
 
+/// How many exchanges there are in this process.
+static ALIVE: AtomicUsize = AtomicUsize::new(0);
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        ALIVE.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Exchange {
+    /// How many exchanges there are in this process: requests in flight, and calls that outlive theirs.
+    pub fn alive() -> usize {
+        ALIVE.load(Ordering::Relaxed)
+    }
+
     /// An exchange about to be submitted; what comes back is announced through `news`.
     pub fn new(request: Request, terms: Terms, news: Arc<News>) -> Arc<Self> {
+        ALIVE.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self {
             request,
             owner: AtomicUsize::new(terms.owner),

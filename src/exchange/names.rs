@@ -36,6 +36,11 @@ macro_rules! known {
             pub const $id: Name<'static> = Name::Known(Index::$id as u8);
         )+
 
+        $(
+            #[doc = concat!("The environ key `", stringify!($http), "`.")]
+            pub const $http: Name<'static> = Name::Known(Index::$http as u8);
+        )+
+
         /// The environ key of a request header, from its lower-case name; `None` when it is not a known one.
         pub fn of_header(lower: &[u8]) -> Option<Name<'static>> {
             // The compiler turns this into a switch on the length, then one comparison or two.

@@ -1,0 +1,120 @@
+//! What a worker process runs beside its event loop: the pools, their threads, and Python.
+
+use std::cell::RefCell;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::exchange::log::{self, Level, Origin};
+use crate::exchange::spec::{self, Spec};
+use crate::exchange::{Exchange, Job};
+use crate::pool::{Config, Pool, Worker};
+use crate::python::{self, BuildInfo, Interpreter, Main, Thread};
+
+/// The stack of a pool thread where the configuration names none: what a process's main thread has, in bytes.
+const STACK_SIZE: usize = 8 << 20;
+
+/// How long a thread keeps the GIL while another stands in line, before it ends its turn between two calls.
+const TURN: Duration = Duration::from_millis(3);
+
+/// The pools and the interpreter of one worker process, as the event loop holds them.
+pub(crate) struct Engine {
+    pools: Vec<Pool<Job>>,
+    python: RefCell<Main>,
+}
+
+impl Engine {
+    /// Starts Python, and the pools' threads once the applications have been imported. Calls wait in the queues meanwhile.
+    pub(crate) fn start(spec: Spec) -> io::Result<Self> {
+        let config = |pool: &spec::Pool| Config { capacity: pool.queue, lanes: 1, turn: TURN, exclusive: true };
+        let pools: Vec<Pool<Job>> = spec.pools.iter().map(|pool| Pool::new(config(pool))).collect();
+        let executable = env!("WSGI_PYTHON_EXECUTABLE").into();
+        let (specs, queues) = (spec.pools.clone(), pools.clone());
+        let spawn = move |interpreter: &Arc<Interpreter>| {
+            specs.iter().zip(&queues).flat_map(|(spec, pool)| spawn_threads(spec, pool, interpreter)).collect()
+        };
+        let python = RefCell::new(Main::start(spec, BuildInfo { executable }, spawn)?);
+        Ok(Self { pools, python })
+    }
+
+    /// Submits a call to its pool; hands the exchange back when the queue is full.
+    pub(crate) fn submit(&self, job: Job) -> Result<(), Arc<Exchange>> {
+        let pool = job.exchange().pool();
+        self.pools[pool].submit(job).map_err(|full| full.0.refused())
+    }
+
+    /// A call that waited in the queue of `pool` has been cancelled.
+    pub(crate) fn forget(&self, pool: usize) {
+        self.pools[pool].forget();
+    }
+
+    /// How many calls wait in the queue of `pool`.
+    pub(crate) fn queued(&self, pool: usize) -> usize {
+        self.pools[pool].queued()
+    }
+
+    /// Has the Python stack of the thread that runs the call written to the log.
+    pub(crate) fn log_stack(&self, exchange: Arc<Exchange>, why: String) {
+        self.python.borrow().log_stack(exchange, why);
+    }
+
+    /// Stops the pools and finalises Python. False when a call did not end within `within`: its thread goes on.
+    pub(crate) fn stop(&self, within: Duration) -> bool {
+        for pool in &self.pools {
+            pool.stop();
+        }
+        self.python.borrow_mut().stop(within)
+    }
+}
+
+fn spawn_threads(spec: &spec::Pool, pool: &Pool<Job>, interpreter: &Arc<Interpreter>) -> Vec<JoinHandle<()>> {
+    let stack_size = if spec.stack_size == 0 { STACK_SIZE } else { spec.stack_size };
+    let spawn = |number| {
+        let (pool, interpreter) = (pool.clone(), Arc::clone(interpreter));
+        let thread = thread::Builder::new().name(format!("{}/{number}", spec.name)).stack_size(stack_size);
+        thread.spawn(move || pool.run_thread(0, &mut Thread::new(&interpreter)))
+    };
+    let mut threads = Vec::with_capacity(spec.threads);
+    for number in 0..spec.threads {
+        match spawn(number) {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                let record = format!("pool \"{}\" has {number} threads only: {error}", spec.name);
+                log::write(Level::Alert, Origin::default(), record.as_bytes());
+                break;
+            }
+        }
+    }
+    threads
+}
+
+impl Worker<Job> for Thread {
+    fn attach(&mut self) {
+        Thread::attach(self);
+    }
+
+    fn detach(&mut self) {
+        Thread::detach(self);
+    }
+
+    fn run(&mut self, job: Job) {
+        Thread::run(self, job);
+    }
+}
+
+/// The version of the CPython that the module was built with.
+pub(crate) fn python_version() -> &'static str {
+    python::version()
+}
+
+/// Whether this Python can use the packages of a virtual environment; if not, why.
+pub(crate) fn check_virtualenv(dir: &Path) -> Result<(), String> {
+    python::check_virtualenv(dir)
+}
+
+/// Marks the calling thread as one that must never enter Python: the event loop's.
+pub(crate) fn forbid_python_here() {
+    python::forbid_on_this_thread();
+}

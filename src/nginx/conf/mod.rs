@@ -1,0 +1,244 @@
+//! The directives: their table, what they set, how it is inherited.
+
+mod app_block;
+mod directive;
+mod resolve;
+mod setters;
+
+use std::ffi::{c_char, c_void};
+use std::mem::offset_of;
+use std::path::PathBuf;
+use std::ptr;
+use std::rc::Rc;
+
+use nginx_sys::*;
+
+use super::ffi::{ERROR, UNSET, guard, pool_box};
+use super::module::ngx_http_wsgi_module;
+use crate::exchange::spec;
+pub(crate) use resolve::resolve;
+
+const MAIN: ngx_uint_t = NGX_HTTP_MAIN_CONF as ngx_uint_t;
+const LOCATION: ngx_uint_t = NGX_HTTP_LOC_CONF as ngx_uint_t;
+const ANYWHERE: ngx_uint_t = (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF) as ngx_uint_t;
+const IN_IF_AND_LIMIT: ngx_uint_t = (NGX_HTTP_LIF_CONF | NGX_HTTP_LMT_CONF) as ngx_uint_t;
+const TAKE1: ngx_uint_t = NGX_CONF_TAKE1 as ngx_uint_t;
+const TAKE12: ngx_uint_t = NGX_CONF_TAKE12 as ngx_uint_t;
+const TAKE23: ngx_uint_t = NGX_CONF_TAKE23 as ngx_uint_t;
+const ONE_OR_MORE: ngx_uint_t = NGX_CONF_1MORE as ngx_uint_t;
+const TWO_OR_MORE: ngx_uint_t = NGX_CONF_2MORE as ngx_uint_t;
+const BLOCK: ngx_uint_t = NGX_CONF_BLOCK as ngx_uint_t;
+
+type Setter = unsafe extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
+
+const fn main_command(name: ngx_str_t, args: ngx_uint_t, set: Setter) -> ngx_command_t {
+    ngx_command_t {
+        name,
+        type_: MAIN | args,
+        set: Some(set),
+        conf: NGX_HTTP_MAIN_CONF_OFFSET,
+        offset: 0,
+        post: ptr::null_mut(),
+    }
+}
+
+const fn location_command(name: ngx_str_t, where_and_args: ngx_uint_t, set: Setter, offset: usize) -> ngx_command_t {
+    ngx_command_t {
+        name,
+        type_: where_and_args,
+        set: Some(set),
+        conf: NGX_HTTP_LOC_CONF_OFFSET,
+        offset,
+        post: ptr::null_mut(),
+    }
+}
+
+use ngx::ngx_string;
+
+/// Every directive of the module; docs/directives.md has an entry for each.
+pub(crate) static mut COMMANDS: [ngx_command_t; 10] = [
+    location_command(ngx_string!("wsgi_pass"), LOCATION | IN_IF_AND_LIMIT | TAKE12, setters::pass, 0),
+    main_command(ngx_string!("wsgi_app"), BLOCK | TAKE1, app_block::app),
+    main_command(ngx_string!("wsgi_pool"), TWO_OR_MORE, setters::pool),
+    main_command(ngx_string!("wsgi_path"), ONE_OR_MORE, setters::path),
+    main_command(ngx_string!("wsgi_virtualenv"), TAKE1, setters::virtualenv),
+    location_command(ngx_string!("wsgi_param"), ANYWHERE | TAKE23, setters::param, 0),
+    location_command(
+        ngx_string!("wsgi_queue_timeout"),
+        ANYWHERE | TAKE1,
+        ngx_conf_set_msec_slot,
+        offset_of!(LocConf, queue_timeout),
+    ),
+    location_command(
+        ngx_string!("wsgi_read_timeout"),
+        ANYWHERE | TAKE1,
+        ngx_conf_set_msec_slot,
+        offset_of!(LocConf, read_timeout),
+    ),
+    location_command(
+        ngx_string!("wsgi_buffers"),
+        ANYWHERE | TAKE1,
+        ngx_conf_set_size_slot,
+        offset_of!(LocConf, buffers),
+    ),
+    ngx_command_t::empty(),
+];
+
+/// What stands at the level of `http`.
+pub(crate) struct MainConf {
+    /// The `wsgi_app` blocks.
+    apps: Vec<AppBlock>,
+    /// The pools; the first is `default`.
+    pools: Vec<spec::Pool>,
+    /// Whether `wsgi_pool default` has been given.
+    default_redefined: bool,
+    path: Vec<PathBuf>,
+    virtualenv: Option<PathBuf>,
+    /// Every `wsgi_pass`, in the order in which they were read.
+    passes: Vec<Pass>,
+    /// What the passes come to; made by [`resolve`].
+    pub(crate) spec: spec::Spec,
+    /// Indices of the nginx variables that a request's snapshot reads.
+    pub(crate) variables: Variables,
+}
+
+/// Indices of nginx variables, for `ngx_http_get_indexed_variable()`.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Variables {
+    pub(crate) document_root: ngx_uint_t,
+    pub(crate) server_addr: ngx_uint_t,
+    pub(crate) server_port: ngx_uint_t,
+    pub(crate) remote_port: ngx_uint_t,
+}
+
+/// A `wsgi_app` block.
+struct AppBlock {
+    app: spec::App,
+    /// Index into the spec, once a `wsgi_pass` has asked for it.
+    index: Option<usize>,
+}
+
+/// A `wsgi_pass`.
+pub(crate) struct Pass {
+    target: String,
+    pool_name: Option<String>,
+    /// `file:line`.
+    place: String,
+    /// Index into [`spec::Spec::apps`].
+    pub(crate) app: usize,
+    /// Index into [`spec::Spec::pools`].
+    pub(crate) pool: usize,
+}
+
+/// A `wsgi_param`.
+pub(crate) struct Param {
+    pub(crate) name: Vec<u8>,
+    pub(crate) value: ngx_http_complex_value_t,
+    pub(crate) if_not_empty: bool,
+}
+
+/// What a location has.
+pub(crate) struct LocConf {
+    pub(crate) queue_timeout: ngx_msec_t,
+    pub(crate) read_timeout: ngx_msec_t,
+    pub(crate) buffers: usize,
+    /// Index into [`MainConf::passes`], or [`UNSET`].
+    pass: usize,
+    params: Option<Rc<Vec<Param>>>,
+}
+
+impl LocConf {
+    /// The location's `wsgi_param`s.
+    pub(crate) fn params(&self) -> &[Param] {
+        self.params.as_ref().map_or(&[], |params| params.as_slice())
+    }
+}
+
+impl MainConf {
+    /// The `wsgi_pass` that `location` has, if any.
+    pub(crate) fn pass(&self, location: &LocConf) -> Option<&Pass> {
+        self.passes.get(location.pass)
+    }
+}
+
+pub(crate) unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    let conf = MainConf {
+        apps: Vec::new(),
+        pools: vec![setters::default_pool()],
+        default_redefined: false,
+        path: Vec::new(),
+        virtualenv: None,
+        passes: Vec::new(),
+        spec: spec::Spec::default(),
+        variables: Variables::default(),
+    };
+    // SAFETY: nginx hands a valid `cf`, whose pool lives as long as the configuration.
+    guard(ptr::null_mut(), || unsafe { pool_box((*cf).pool, conf) }.map_or(ptr::null_mut(), |conf| conf.as_ptr().cast()))
+}
+
+pub(crate) unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    let conf = LocConf { queue_timeout: UNSET, read_timeout: UNSET, buffers: UNSET, pass: UNSET, params: None };
+    // SAFETY: as above.
+    guard(ptr::null_mut(), || unsafe { pool_box((*cf).pool, conf) }.map_or(ptr::null_mut(), |conf| conf.as_ptr().cast()))
+}
+
+pub(crate) unsafe extern "C" fn merge_loc_conf(cf: *mut ngx_conf_t, prev: *mut c_void, conf: *mut c_void) -> *mut c_char {
+    // SAFETY: nginx hands two of our location configurations, made by create_loc_conf, and a valid `cf`.
+    let (cf, prev, conf) = unsafe { (&mut *cf, &*prev.cast::<LocConf>(), &mut *conf.cast::<LocConf>()) };
+    guard((), || merge(cf, prev, conf));
+    ptr::null_mut()
+}
+
+fn merge(cf: &mut ngx_conf_t, prev: &LocConf, conf: &mut LocConf) {
+    let inherit = |mine: &mut usize, theirs: usize, default: usize| {
+        if *mine == UNSET {
+            *mine = if theirs == UNSET { default } else { theirs };
+        }
+    };
+    inherit(&mut conf.queue_timeout, prev.queue_timeout, 60_000);
+    inherit(&mut conf.read_timeout, prev.read_timeout, 60_000);
+    inherit(&mut conf.buffers, prev.buffers, 256 * 1024);
+    if conf.params.is_none() {
+        conf.params.clone_from(&prev.params);
+    }
+
+    // As with fastcgi_pass: `if` and limit_except take the handler of the location that they stand in.
+    // SAFETY: while http {} is merged, `cf` carries an http context with every module's configurations.
+    let core = unsafe { &mut *directive::core_loc_conf(cf) };
+    if conf.pass == UNSET && prev.pass != UNSET && (core.noname() != 0 || core.lmt_excpt() != 0) {
+        conf.pass = prev.pass;
+        if core.lmt_excpt() != 0 && core.handler.is_none() {
+            core.handler = Some(super::handler::content_handler);
+        }
+    }
+}
+
+pub(crate) unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    // SAFETY: nginx hands a valid `cf` with an http context.
+    let cf = unsafe { &mut *cf };
+    guard(ERROR, || resolve(cf))
+}
+
+/// The configuration of `http` in `cycle`; `None` without an http block.
+pub(crate) fn main_conf_of_cycle(cycle: &ngx_cycle_t) -> Option<&MainConf> {
+    // SAFETY: `conf_ctx` has an entry for every core module; that of the http module is null or its context, whose
+    // main_conf has an entry for every http module; ours was made by create_main_conf and lives with the cycle.
+    unsafe {
+        let contexts = cycle.conf_ctx;
+        let http = (*contexts.add((*ptr::addr_of!(ngx_http_module)).index)).cast::<ngx_http_conf_ctx_t>().as_ref()?;
+        let index = (*ptr::addr_of!(ngx_http_wsgi_module)).ctx_index;
+        (*http.main_conf.add(index)).cast::<MainConf>().as_ref()
+    }
+}
+
+/// The configurations that hold for a request.
+///
+/// # Safety
+/// `r` must be a live request of the calling thread.
+pub(crate) unsafe fn confs_of_request<'a>(r: *const ngx_http_request_t) -> (&'a MainConf, &'a LocConf) {
+    // SAFETY: a request has an entry for every http module in both arrays; ours were made above and live with the cycle.
+    unsafe {
+        let index = (*ptr::addr_of!(ngx_http_wsgi_module)).ctx_index;
+        (&*(*(*r).main_conf.add(index)).cast(), &*(*(*r).loc_conf.add(index)).cast())
+    }
+}

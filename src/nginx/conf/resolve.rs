@@ -1,0 +1,88 @@
+//! At the end of the configuration: what every `wsgi_pass` names.
+
+use std::ptr;
+
+use nginx_sys::*;
+
+use super::super::ffi::{ERROR, OK, wsgi_conf_error};
+use super::directive::Directive;
+use super::{MainConf, Variables};
+use crate::exchange::spec::{App, Source, Spec, Target};
+
+/// Finds application and pool of each `wsgi_pass`, and the nginx variables that snapshots read.
+pub(crate) fn resolve(cf: &mut ngx_conf_t) -> ngx_int_t {
+    // SAFETY: `main_conf` is valid while the configuration is read; nothing else uses it meanwhile.
+    let main = unsafe { &mut *ptr::from_mut(Directive { cf }.main_conf()) };
+    if main.passes.is_empty() {
+        return OK;
+    }
+    if let Err(message) = resolve_passes(main) {
+        // SAFETY: `cf` is valid, the message is copied.
+        unsafe { wsgi_conf_error(NGX_LOG_EMERG as ngx_uint_t, cf, message.as_ptr(), message.len()) };
+        return ERROR;
+    }
+    main.variables = match variables(cf) {
+        Some(variables) => variables,
+        None => return ERROR,
+    };
+    super::super::log::tell_versions();
+    OK
+}
+
+fn resolve_passes(main: &mut MainConf) -> Result<(), String> {
+    let MainConf { apps: blocks, pools, path, virtualenv, passes, spec, .. } = main;
+    *spec = Spec { apps: Vec::new(), pools: pools.clone(), multiprocess: false };
+    for pass in passes {
+        let refuse = |why: String| format!("{why} in \"wsgi_pass\" directive in {}", pass.place);
+        let pool_name = pass.pool_name.as_deref().unwrap_or("default");
+        pass.pool = pools
+            .iter()
+            .position(|pool| pool.name == pool_name)
+            .ok_or_else(|| refuse(format!("unknown pool \"{pool_name}\"")))?;
+        if let Some(block) = blocks.iter_mut().find(|block| block.app.name == pass.target) {
+            pass.app = *block.index.get_or_insert_with(|| {
+                spec.apps.push(block.app.clone());
+                spec.apps.len() - 1
+            });
+            continue;
+        }
+        let target = Target::parse(&pass.target).map_err(|bad| refuse(bad.0))?;
+        pass.app = spec.apps.iter().position(|app| app.target == target && app.name == pass.target).unwrap_or_else(|| {
+            spec.apps.push(App {
+                name: pass.target.clone(),
+                target,
+                path: path.clone(),
+                virtualenv: virtualenv.clone(),
+                env: Vec::new(),
+                origin: pass.place.clone(),
+            });
+            spec.apps.len() - 1
+        });
+    }
+    for app in &mut spec.apps {
+        if app.virtualenv.is_none() {
+            app.virtualenv.clone_from(virtualenv);
+        }
+        if let Source::File(file) = &app.target.source {
+            if !file.is_file() {
+                super::super::log::warn(&format!("\"{}\" of {} is not a file", file.display(), app.origin));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn variables(cf: &mut ngx_conf_t) -> Option<Variables> {
+    let mut index = |name: &'static str| {
+        let mut name = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
+        // SAFETY: `cf` is valid; nginx copies the name when it is new to it and never writes to it.
+        let index = unsafe { ngx_http_get_variable_index(cf, &mut name) };
+        (index != ERROR).then_some(index as ngx_uint_t)
+    };
+    Some(Variables {
+        document_root: index("document_root")?,
+        server_addr: index("server_addr")?,
+        server_port: index("server_port")?,
+        remote_port: index("remote_port")?,
+    })
+}

@@ -1,0 +1,407 @@
+//! One request on the event loop: from the content handler to its end.
+//!
+//! A [`Context`] hangs on the request. Calls into nginx may come back into this file (a filter may finalise the
+//! request, a finalised request runs its cleanups), so it is only ever borrowed shared, and its fields are cells.
+
+use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
+use std::ffi::c_void;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+
+use nginx_sys::*;
+
+use super::conf::{self, LocConf};
+use super::ffi::{DONE, ERROR, OK, guard, pool_box, wsgi_set_log_request};
+use super::module::ngx_http_wsgi_module;
+use super::output::Outgoing;
+use super::worker::{Worker, worker};
+use super::{headers, log, output, request, waker};
+use crate::exchange::log::{Level, Origin};
+use crate::exchange::response::{End, Failure};
+use crate::exchange::{Delivery, Exchange, Terms, now};
+
+const INTERNAL_SERVER_ERROR: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+const SERVICE_UNAVAILABLE: u16 = NGX_HTTP_SERVICE_UNAVAILABLE as u16;
+const GATEWAY_TIMEOUT: u16 = NGX_HTTP_GATEWAY_TIME_OUT as u16;
+
+/// What the module knows of a request. It lives in the request's pool, until that goes.
+pub(crate) struct Context {
+    r: *mut ngx_http_request_t,
+    /// Set when the call is submitted.
+    exchange: OnceCell<Arc<Exchange>>,
+    /// Posted when the exchange has news.
+    news: UnsafeCell<ngx_event_t>,
+    /// The timer that every request in flight holds: a worker told to quit leaves when none is left.
+    deadline: UnsafeCell<ngx_event_t>,
+    /// Nothing more is to be done with the exchange.
+    detached: Cell<bool>,
+    head_sent: Cell<bool>,
+    /// The body goes nowhere: HEAD, 204, 304, or a filter that said so.
+    discard: Cell<bool>,
+    /// When the application last sent something, or the client last took something; [`now`]'s microseconds.
+    last_activity: Cell<u64>,
+    /// What is on its way through nginx's filters.
+    pub(crate) out: RefCell<Outgoing>,
+}
+
+/// The context of a request, if it has one.
+///
+/// # Safety
+/// `r` must be a live request of the calling thread; the reference must not outlive its pool.
+pub(crate) unsafe fn context_of<'a>(r: *const ngx_http_request_t) -> Option<&'a Context> {
+    // SAFETY: a request has an entry for every http module; ours is null or a Context in the request's pool.
+    unsafe { (*(*r).ctx.add((*ptr::addr_of!(ngx_http_wsgi_module)).ctx_index)).cast::<Context>().as_ref() }
+}
+
+/// The content handler of a location with `wsgi_pass`.
+pub(crate) unsafe extern "C" fn content_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: nginx hands a live request.
+    guard(INTERNAL_SERVER_ERROR, || unsafe { start(r) })
+}
+
+/// # Safety
+/// `r` must be a live request of the calling thread, in its content phase.
+unsafe fn start(r: *mut ngx_http_request_t) -> ngx_int_t {
+    if worker().is_none() {
+        // SAFETY: as the caller vouches.
+        unsafe { log::write_for_request(r, Level::Error, b"this process serves no applications") };
+        return INTERNAL_SERVER_ERROR;
+    }
+    // SAFETY: as the caller vouches; the handler takes the body from `r` alone.
+    unsafe {
+        if attach_context(r).is_none() {
+            return INTERNAL_SERVER_ERROR;
+        }
+        match ngx_http_read_client_request_body(r, Some(body_ready)) {
+            rc if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t => rc,
+            _ => DONE,
+        }
+    }
+}
+
+/// # Safety
+/// `r` must be a live request of the calling thread.
+unsafe fn attach_context(r: *mut ngx_http_request_t) -> Option<()> {
+    // SAFETY: an event is a struct of pointers, integers and flags, for which zero is nginx's own start.
+    let event = || UnsafeCell::new(unsafe { std::mem::zeroed::<ngx_event_t>() });
+    let context = Context {
+        r,
+        exchange: OnceCell::new(),
+        news: event(),
+        deadline: event(),
+        detached: Cell::new(false),
+        head_sent: Cell::new(false),
+        discard: Cell::new(false),
+        last_activity: Cell::new(0),
+        out: RefCell::default(),
+    };
+    // SAFETY: a live request has a pool and a connection with a log; the context stays where it is until the pool is
+    // destroyed, which is after the request's cleanups have run.
+    unsafe {
+        let context: NonNull<Context> = pool_box((*r).pool, context)?;
+        let cleanup = ngx_http_cleanup_add(r, 0).as_mut()?;
+        cleanup.handler = Some(request_gone);
+        cleanup.data = context.as_ptr().cast();
+        for (event, handler) in [
+            (context.as_ref().news.get(), news_handler as unsafe extern "C" fn(*mut ngx_event_t)),
+            (context.as_ref().deadline.get(), deadline_handler),
+        ] {
+            (*event).data = context.as_ptr().cast();
+            (*event).handler = Some(handler);
+            (*event).log = (*(*r).connection).log;
+        }
+        *(*r).ctx.add((*ptr::addr_of!(ngx_http_wsgi_module)).ctx_index) = context.as_ptr().cast();
+    }
+    Some(())
+}
+
+/// The request ends, or is cut off by its client.
+unsafe extern "C" fn request_gone(data: *mut c_void) {
+    // SAFETY: installed above with the context, which the pool still holds.
+    guard((), || unsafe { (*data.cast::<Context>()).detach() });
+}
+
+/// nginx has the whole body.
+unsafe extern "C" fn body_ready(r: *mut ngx_http_request_t) {
+    guard((), || {
+        // SAFETY: nginx hands the live request whose body it has read.
+        unsafe {
+            let (Some(context), Some(worker)) = (context_of(r), worker()) else {
+                return ngx_http_finalize_request(r, INTERNAL_SERVER_ERROR);
+            };
+            if submit(r, context, worker).is_none() {
+                context.finish(INTERNAL_SERVER_ERROR);
+            }
+        }
+    });
+}
+
+/// Takes the snapshot and hands it to the pool. `None`: nginx is out of memory.
+///
+/// # Safety
+/// `r` must be the live request of `context`.
+unsafe fn submit(r: *mut ngx_http_request_t, context: &Context, worker: &Worker) -> Option<()> {
+    // SAFETY: as the caller vouches; configurations live with the cycle.
+    unsafe {
+        let (main, location) = conf::confs_of_request(r);
+        let pass = main.pass(location)?;
+        let connection = (*r).connection;
+        let core = request::core_loc_conf(r);
+        let terms = Terms {
+            app: pass.app,
+            pool: pass.pool,
+            window: location.buffers as u64,
+            origin: Origin { connection: (*connection).number as u64, log: (*core).error_log.expose_provenance() },
+            owner: ptr::from_ref(context).expose_provenance(),
+        };
+        let exchange = Exchange::new(request::snapshot(r, main, location)?, terms, Arc::clone(&worker.news));
+        let _ = context.exchange.set(Arc::clone(&exchange));
+        if let Err(exchange) = worker.submit(exchange) {
+            let pool = &main.spec.pools[exchange.pool()];
+            context.refuse(worker, &format!("the queue of pool \"{}\" is full: {} calls wait", pool.name, pool.queue));
+            return Some(());
+        }
+
+        (*r).read_event_handler = Some(ngx_http_test_reading);
+        (*r).write_event_handler = Some(write_handler);
+        if (*(*connection).read).ready() != 0 {
+            // Bytes, or an end of file, that came meanwhile.
+            waker::post((*connection).read);
+        }
+        context.arm(location.queue_timeout.min(location.read_timeout));
+    }
+    Some(())
+}
+
+/// Has the request of `exchange` look at its news, if it is still there.
+pub(crate) fn post(exchange: &Exchange) {
+    let owner = exchange.owner();
+    if owner != 0 {
+        // SAFETY: the owner is set to the context before the exchange is submitted and cleared, by this thread,
+        // before the context goes.
+        unsafe { waker::post((*ptr::with_exposed_provenance::<Context>(owner)).news.get()) };
+    }
+}
+
+unsafe extern "C" fn news_handler(event: *mut ngx_event_t) {
+    // SAFETY: the event is that of a context whose request is alive: detach() deletes it from the queue.
+    unsafe {
+        with_request(event, |context| {
+            let delivery = context.exchange.get().map(|exchange| exchange.take()).unwrap_or_default();
+            context.deliver(delivery);
+        });
+    }
+}
+
+unsafe extern "C" fn deadline_handler(event: *mut ngx_event_t) {
+    // SAFETY: as above.
+    unsafe { with_request(event, Context::check_deadlines) };
+}
+
+/// # Safety
+/// `event` must be one of a context whose request is alive.
+unsafe fn with_request(event: *mut ngx_event_t, body: impl FnOnce(&Context)) {
+    // SAFETY: as the caller vouches; the connection outlives the request, and tells when it is done for.
+    unsafe {
+        let context = &*(*event).data.cast::<Context>();
+        let connection = (*context.r).connection;
+        wsgi_set_log_request(context.r);
+        guard((), || body(context));
+        ngx_http_run_posted_requests(connection);
+    }
+}
+
+/// The client takes more, or has taken too long.
+unsafe extern "C" fn write_handler(r: *mut ngx_http_request_t) {
+    guard((), || {
+        // SAFETY: nginx hands a live request.
+        if let Some(context) = unsafe { context_of(r) } {
+            context.client_writable();
+        }
+    });
+}
+
+impl Context {
+    /// The exchange, once the call has been submitted.
+    pub(crate) fn exchange(&self) -> Option<&Arc<Exchange>> {
+        self.exchange.get()
+    }
+
+    fn location(&self) -> &LocConf {
+        // SAFETY: methods are called while the request lives.
+        unsafe { conf::confs_of_request(self.r).1 }
+    }
+
+    fn deliver(&self, delivery: Delivery) {
+        let Delivery { head, parts, end } = delivery;
+        if self.detached.get() || (head.is_none() && parts.is_empty() && end.is_none()) {
+            return;
+        }
+        self.last_activity.set(now());
+        if let Some(head) = head {
+            let length = matches!(end, Some(End::Complete)).then(|| parts.iter().map(|part| part.length()).sum());
+            // SAFETY: methods are called while the request lives; so for the rest of this impl.
+            let rc = unsafe { headers::send(self.r, &head, length) };
+            self.head_sent.set(true);
+            if rc == ERROR || rc > OK {
+                return self.finish(rc);
+            }
+            // SAFETY: as above.
+            self.discard.set(unsafe { (*self.r).header_only() } != 0);
+        }
+        let end = match end {
+            Some(End::Failed(failure)) if !self.head_sent.get() => return self.fail(&failure),
+            end => end,
+        };
+        let complete = matches!(end, Some(End::Complete));
+        let rc = if self.discard.get() {
+            self.credit(parts.iter().map(|part| part.held()).sum());
+            OK
+        } else {
+            // SAFETY: as above.
+            unsafe { output::send(self.r, self, parts, complete) }
+        };
+        match end {
+            Some(End::Complete) => self.finish(rc),
+            Some(End::Failed(failure)) => self.fail(&failure),
+            None if rc == ERROR => self.finish(ERROR),
+            None => self.wait_for_client(),
+        }
+    }
+
+    fn client_writable(&self) {
+        // SAFETY: the request lives, and with it its connection and events.
+        let write = unsafe { &mut *(*(*self.r).connection).write };
+        if write.timedout() != 0 {
+            // SAFETY: as above.
+            unsafe { (*(*self.r).connection).set_timedout(1) };
+            return self.finish(NGX_HTTP_REQUEST_TIME_OUT as ngx_int_t);
+        }
+        if !self.head_sent.get() || self.discard.get() {
+            return;
+        }
+        if write.delayed() == 0 {
+            // SAFETY: as above.
+            if unsafe { output::flush(self.r, self) } == ERROR {
+                return self.finish(ERROR);
+            }
+            self.last_activity.set(now());
+        }
+        self.wait_for_client();
+    }
+
+    /// Arms the client's send_timeout while output is pending, and asks to be told when it takes more.
+    fn wait_for_client(&self) {
+        // SAFETY: the request lives, and with it its connection, events and configuration.
+        unsafe {
+            let connection = (*self.r).connection;
+            let write = (*connection).write;
+            let core = request::core_loc_conf(self.r);
+            if (*connection).data == self.r.cast::<c_void>() && ngx_handle_write_event(write, (*core).send_lowat) != OK {
+                return self.finish(ERROR);
+            }
+            if (*write).delayed() != 0 {
+                return; // limit_rate: nginx's own timer runs
+            }
+            if (*write).active() != 0 && (*write).ready() == 0 {
+                ngx_add_timer(write, (*core).send_timeout);
+            } else if (*write).timer_set() != 0 {
+                ngx_del_timer(write);
+            }
+        }
+    }
+
+    /// Tells the exchange that `bytes` are off its hands.
+    pub(crate) fn credit(&self, bytes: u64) {
+        if let (1.., Some(exchange)) = (bytes, self.exchange.get()) {
+            exchange.credit(bytes);
+        }
+    }
+
+    fn check_deadlines(&self) {
+        let (Some(exchange), Some(worker)) = (self.exchange.get(), worker()) else { return };
+        let location = self.location();
+        let since = |moment: u64| (now().saturating_sub(moment) / 1000) as ngx_msec_t;
+        if exchange.is_queued() {
+            let waited = since(exchange.submitted());
+            if waited >= location.queue_timeout {
+                return self.refuse(worker, &format!("the call waited {waited} ms in the queue (wsgi_queue_timeout)"));
+            }
+            return self.arm((location.queue_timeout - waited).min(location.read_timeout));
+        }
+        if !self.out.borrow().is_empty() {
+            return self.arm(location.read_timeout); // the client is the slow side: send_timeout watches it
+        }
+        let silent = since(self.last_activity.get().max(exchange.began().unwrap_or(0)));
+        if silent < location.read_timeout {
+            return self.arm(location.read_timeout - silent);
+        }
+        let record = format!("the application sent nothing for {silent} ms (wsgi_read_timeout)");
+        worker.log_stack(exchange, &record);
+        self.fail(&Failure { status: GATEWAY_TIMEOUT, level: Level::Error, record });
+    }
+
+    /// The call gave no whole response: an error response, or a response that shows that it was cut off.
+    fn fail(&self, failure: &Failure) {
+        if !failure.record.is_empty() {
+            // SAFETY: the request lives.
+            unsafe { log::write_for_request(self.r, failure.level, failure.record.as_bytes()) };
+        }
+        if self.head_sent.get() {
+            return self.finish(ERROR);
+        }
+        if failure.status == SERVICE_UNAVAILABLE {
+            // SAFETY: as above.
+            unsafe { headers::retry_later(self.r) };
+        }
+        self.finish(ngx_int_t::from(failure.status as i16));
+    }
+
+    /// Answers 503 for a call that no thread will take.
+    fn refuse(&self, worker: &Worker, why: &str) {
+        let record = match worker.may_tell_refusal() {
+            Some(0) => why.to_owned(),
+            Some(untold) => format!("{why}; {untold} more were refused since the last such line"),
+            None => String::new(),
+        };
+        self.fail(&Failure { status: SERVICE_UNAVAILABLE, level: Level::Warn, record });
+    }
+
+    fn arm(&self, after: ngx_msec_t) {
+        // SAFETY: the event is the context's own and stays put; detach() takes it off the tree before it goes.
+        unsafe { ngx_add_timer(self.deadline.get(), after.max(1)) };
+    }
+
+    /// Ends the request. Nothing of it may be touched afterwards.
+    fn finish(&self, rc: ngx_int_t) {
+        self.detach();
+        // SAFETY: the request lives until here; the count that read_client_request_body took is given back.
+        unsafe { ngx_http_finalize_request(self.r, rc) };
+    }
+
+    /// Cuts the exchange off, and takes the events off nginx's lists.
+    fn detach(&self) {
+        if self.detached.replace(true) {
+            return;
+        }
+        if let (Some(exchange), Some(worker)) = (self.exchange.get(), worker()) {
+            let (dropped, undelivered) = exchange.abandon();
+            if dropped {
+                worker.forget(exchange.pool());
+            }
+            if let Some(End::Failed(failure)) = undelivered.end {
+                // SAFETY: cleanups run while the request is still there.
+                unsafe { log::write_for_request(self.r, failure.level, failure.record.as_bytes()) };
+            }
+        }
+        // SAFETY: the events are the context's own; nginx's lists are this thread's.
+        unsafe {
+            if (*self.deadline.get()).timer_set() != 0 {
+                ngx_del_timer(self.deadline.get());
+            }
+            if (*self.news.get()).posted() != 0 {
+                ngx_delete_posted_event(self.news.get());
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The response head: the application's fields into nginx's headers_out, where its filters look for them.
+
+use std::ptr;
+
+use nginx_sys::*;
+
+use super::ffi::{ERROR, OK, copy_to_pool, wsgi_header_multi};
+use crate::exchange::response::Head;
+
+const NO_CONTENT: u16 = NGX_HTTP_NO_CONTENT as u16;
+const NOT_MODIFIED: u16 = NGX_HTTP_NOT_MODIFIED as u16;
+
+/// Sets status and headers and sends them. `length`: that of the whole body, where it is known.
+///
+/// # Safety
+/// `r` must be a live request of the calling thread whose head has not been sent.
+pub(crate) unsafe fn send(r: *mut ngx_http_request_t, head: &Head, length: Option<u64>) -> ngx_int_t {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        if set(r, head, length).is_none() {
+            return ERROR;
+        }
+        ngx_http_send_header(r)
+    }
+}
+
+/// # Safety
+/// As [`send`].
+unsafe fn set(r: *mut ngx_http_request_t, head: &Head, length: Option<u64>) -> Option<()> {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let out = &mut (*r).headers_out;
+        out.status = head.status.into();
+        out.status_line = copy_to_pool((*r).pool, &head.line)?;
+        for (name, value) in head.fields.iter() {
+            set_field(r, name, value)?;
+        }
+        match head.status {
+            // A status line of our own keeps nginx from seeing to these itself.
+            NO_CONTENT => {
+                (*r).set_header_only(1);
+                out.content_type = ngx_str_t::default();
+                out.content_length_n = -1;
+            }
+            NOT_MODIFIED => (*r).set_header_only(1),
+            _ => {
+                // The body of a response to HEAD may be left out: its absence says nothing of the length.
+                let head_without_body = (*r).method == NGX_HTTP_HEAD as ngx_uint_t && length == Some(0);
+                if let (-1, Some(length), false) = (out.content_length_n, length, head_without_body) {
+                    out.content_length_n = length as off_t;
+                }
+            }
+        }
+        Some(())
+    }
+}
+
+/// Sets one field where nginx or its filters expect it. Hop-by-hop fields have been left out before.
+///
+/// # Safety
+/// As [`send`].
+unsafe fn set_field(r: *mut ngx_http_request_t, name: &[u8], value: &[u8]) -> Option<()> {
+    let lower = name.to_ascii_lowercase();
+    // SAFETY: as the caller vouches; `push` gives a header of the response's list, which lives as long as the request.
+    unsafe {
+        match lower.as_slice() {
+            b"content-type" => return content_type(r, value),
+            b"content-length" => {
+                (*r).headers_out.content_length_n = std::str::from_utf8(value).ok()?.trim().parse().ok()?;
+                return Some(());
+            }
+            b"connection" => {
+                (*r).set_keepalive(0);
+                return Some(());
+            }
+            _ => {}
+        }
+        let header = push(r, name, value)?;
+        let out = &mut (*r).headers_out;
+        match lower.as_slice() {
+            b"server" => out.server = header,
+            b"date" => out.date = header,
+            b"last-modified" => {
+                out.last_modified = header;
+                out.last_modified_time = ngx_parse_http_time((*header).value.data, value.len());
+            }
+            b"etag" => out.etag = header,
+            b"expires" => out.expires = header,
+            b"content-encoding" => out.content_encoding = header,
+            b"content-range" => out.content_range = header,
+            b"accept-ranges" => out.accept_ranges = header,
+            b"www-authenticate" => out.www_authenticate = header,
+            b"cache-control" => return (wsgi_header_multi(r, header, 0) == OK).then_some(()),
+            b"link" => return (wsgi_header_multi(r, header, 1) == OK).then_some(()),
+            // Location stays in the list alone: nginx makes the one in headers_out absolute.
+            _ => {}
+        }
+        Some(())
+    }
+}
+
+/// Content-Type as written; nginx's filters go by the media type without its parameters, and by the charset.
+///
+/// # Safety
+/// As [`send`].
+unsafe fn content_type(r: *mut ngx_http_request_t, value: &[u8]) -> Option<()> {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let copy = copy_to_pool((*r).pool, value)?;
+        let out = &mut (*r).headers_out;
+        out.content_type = copy;
+        out.content_type_lowcase = ptr::null_mut();
+        let media_type = value.iter().position(|&byte| byte == b';').unwrap_or(value.len());
+        out.content_type_len = value[..media_type].trim_ascii_end().len();
+        if let Some((start, length)) = charset(value) {
+            out.charset = ngx_str_t { len: length, data: copy.data.add(start) };
+        }
+        Some(())
+    }
+}
+
+/// Where the charset parameter's value stands in a Content-Type: offset and length.
+fn charset(value: &[u8]) -> Option<(usize, usize)> {
+    let mut start = 0;
+    for parameter in value.split(|&byte| byte == b';') {
+        let lead = parameter.len() - parameter.trim_ascii_start().len();
+        let name = parameter.trim_ascii_start();
+        if name.len() > 8 && name[..8].eq_ignore_ascii_case(b"charset=") && start > 0 {
+            let charset = name[8..].trim_ascii_end();
+            let quoted = charset.len() > 1 && charset.starts_with(b"\"") && charset.ends_with(b"\"");
+            let quote = usize::from(quoted);
+            return Some((start + lead + 8 + quote, charset.len() - 2 * quote));
+        }
+        start += parameter.len() + 1;
+    }
+    None
+}
+
+/// Appends a field to the response's list.
+///
+/// # Safety
+/// As [`send`].
+unsafe fn push(r: *mut ngx_http_request_t, name: &[u8], value: &[u8]) -> Option<*mut ngx_table_elt_t> {
+    // SAFETY: as the caller vouches; a null answer is handled, and every member of the new header is written.
+    unsafe {
+        let (key, value) = (copy_to_pool((*r).pool, name)?, copy_to_pool((*r).pool, value)?);
+        let header = ngx_list_push(&mut (*r).headers_out.headers).cast::<ngx_table_elt_t>().as_mut()?;
+        ptr::write_bytes(header, 0, 1);
+        header.hash = 1;
+        header.key = key;
+        header.value = value;
+        Some(header)
+    }
+}
+
+/// Adds `Retry-After`.
+///
+/// # Safety
+/// As [`send`].
+pub(crate) unsafe fn retry_later(r: *mut ngx_http_request_t) {
+    // SAFETY: as the caller vouches. Without memory for it, the response goes without.
+    let _ = unsafe { push(r, b"Retry-After", b"1") };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::charset;
+
+    #[test]
+    fn charsets() {
+        let found = |value: &'static str| charset(value.as_bytes()).map(|(at, length)| &value[at..at + length]);
+        assert_eq!(found("text/html; charset=utf-8"), Some("utf-8"));
+        assert_eq!(found("text/html;Charset=\"koi8-r\"; x=y"), Some("koi8-r"));
+        assert_eq!(found("multipart/x; boundary=b; charset=a "), Some("a"));
+        assert_eq!(found("text/html"), None);
+        assert_eq!(found("charset=utf-8"), None);
+    }
+}

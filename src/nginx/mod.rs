@@ -1,0 +1,25 @@
+//! World 1: the event loop. Every line here runs on the thread that nginx calls, but for the log's sink.
+
+mod body;
+mod conf;
+mod ffi;
+mod handler;
+mod headers;
+mod log;
+mod module;
+mod output;
+mod request;
+mod variables;
+mod waker;
+mod worker;
+
+use std::cell::Cell;
+
+thread_local! {
+    static EVENT_LOOP: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this is the thread that runs nginx's event loop.
+fn is_event_loop() -> bool {
+    EVENT_LOOP.with(Cell::get)
+}

@@ -1,0 +1,161 @@
+//! A worker process: what it starts, holds and stops.
+
+use std::cell::{Cell, OnceCell};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::FromRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use nginx_sys::*;
+
+use super::ffi::wsgi_close_connections;
+use super::log::{self, Installed, Records};
+use super::{conf, waker};
+use crate::Engine;
+use crate::exchange::{Exchange, Job, News};
+
+/// How long a worker that ends gives its threads: after a graceful quit, and when it is told to stop at once.
+const GRACE: Duration = Duration::from_secs(10);
+const GRACE_AT_ONCE: Duration = Duration::from_millis(700);
+
+/// What the event loop of a worker process holds.
+pub(crate) struct Worker {
+    engine: Engine,
+    pub(crate) news: Arc<News>,
+    pub(crate) log: Installed,
+    /// Second of the last line about refused requests, and how many have not been told of since.
+    refusals: Cell<(time_t, u64)>,
+}
+
+thread_local! {
+    static WORKER: OnceCell<&'static Worker> = const { OnceCell::new() };
+}
+
+/// The worker, on the event-loop thread of a process that serves applications.
+pub(crate) fn worker() -> Option<&'static Worker> {
+    WORKER.with(|worker| worker.get().copied())
+}
+
+/// Starts Python and the pools, if this process is a worker and the configuration has a `wsgi_pass`.
+pub(crate) fn start(cycle: &mut ngx_cycle_t) {
+    // SAFETY: set by nginx before a process starts its modules.
+    let process = unsafe { ngx_process };
+    if process != NGX_PROCESS_WORKER as ngx_uint_t && process != NGX_PROCESS_SINGLE as ngx_uint_t {
+        return; // the cache manager and loader
+    }
+    let Some(main) = conf::main_conf_of_cycle(cycle).filter(|main| !main.spec.apps.is_empty()) else { return };
+    super::EVENT_LOOP.with(|flag| flag.set(true));
+    crate::forbid_python_here();
+
+    let mut spec = main.spec.clone();
+    spec.multiprocess = worker_processes(cycle) > 1;
+    let Some(eventfd) = eventfd().map(Arc::new) else {
+        return log::alert("eventfd() failed: no application will be served");
+    };
+    if let Err(message) = waker::register(cycle, &eventfd) {
+        return log::alert(message);
+    }
+    let news = Arc::new(News::new(bell(&eventfd)));
+    let log = log::install(cycle, Arc::new(Records::new(bell(&eventfd))));
+    // SAFETY: registers a function that lives for ever and that only does what is safe after fork().
+    unsafe { libc::pthread_atfork(None, None, Some(forked)) };
+    match Engine::start(spec) {
+        Ok(engine) => {
+            let worker = Worker { engine, news, log, refusals: Cell::new((0, 0)) };
+            WORKER.with(|slot| {
+                slot.get_or_init(|| Box::leak(Box::new(worker)));
+            });
+        }
+        Err(error) => log::alert(&format!("cannot start Python's main thread: {error}")),
+    }
+}
+
+fn worker_processes(cycle: &ngx_cycle_t) -> ngx_int_t {
+    // SAFETY: every cycle has the core module's configuration.
+    unsafe {
+        let core = (*cycle.conf_ctx.add((*std::ptr::addr_of!(ngx_core_module)).index)).cast::<ngx_core_conf_t>();
+        if ngx_process == NGX_PROCESS_SINGLE as ngx_uint_t { 1 } else { (*core).worker_processes }
+    }
+}
+
+fn eventfd() -> Option<File> {
+    // SAFETY: a plain system call; the descriptor it gives is ours alone.
+    match unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) } {
+        -1 => None,
+        // SAFETY: as above.
+        fd => Some(unsafe { File::from_raw_fd(fd) }),
+    }
+}
+
+/// A bell that wakes the event loop. In a child that the application forked it is silent: the descriptor is the
+/// worker's there.
+fn bell(eventfd: &Arc<File>) -> Box<dyn Fn() + Send + Sync> {
+    let eventfd = Arc::clone(eventfd);
+    Box::new(move || {
+        if !FORKED.load(Ordering::Relaxed) {
+            // It fails only where 2^64 wake-ups are pending.
+            let _ = (&*eventfd).write(&1u64.to_ne_bytes());
+        }
+    })
+}
+
+/// Set in a child process that an application has forked from a worker.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+/// Runs in such a child, before `fork()` returns in it.
+unsafe extern "C" fn forked() {
+    FORKED.store(true, Ordering::Relaxed);
+    // SAFETY: reads the connection table, which nobody changes in a process with one thread, and calls close().
+    unsafe { wsgi_close_connections() };
+}
+
+impl Worker {
+    /// Submits a call; hands the exchange back when the pool's queue is full.
+    pub(crate) fn submit(&self, exchange: Arc<Exchange>) -> Result<(), Arc<Exchange>> {
+        self.engine.submit(Job::new(exchange))
+    }
+
+    /// A call that waited in the queue of `pool` has been cancelled.
+    pub(crate) fn forget(&self, pool: usize) {
+        self.engine.forget(pool);
+    }
+
+    /// How many calls wait in the queue of `pool`.
+    pub(crate) fn queued(&self, pool: usize) -> usize {
+        self.engine.queued(pool)
+    }
+
+    /// Has the Python stack of the thread that runs the call written to the log.
+    pub(crate) fn log_stack(&self, exchange: &Arc<Exchange>, why: &str) {
+        self.engine.log_stack(Arc::clone(exchange), why.to_owned());
+    }
+
+    /// Whether a line about a refused request may be written now (one a second), and how many were not told of.
+    pub(crate) fn may_tell_refusal(&self) -> Option<u64> {
+        let now = ngx_time();
+        let (last, untold) = self.refusals.get();
+        self.refusals.set(if last == now { (now, untold + 1) } else { (now, 0) });
+        (last != now).then_some(untold)
+    }
+}
+
+/// Stops threads and Python when the process ends.
+pub(crate) fn stop() {
+    let Some(worker) = worker() else { return };
+    // SAFETY: written by nginx's signal handling in this thread.
+    let at_once = unsafe { ngx_terminate } != 0;
+    if !worker.engine.stop(if at_once { GRACE_AT_ONCE } else { GRACE }) {
+        log::warn("a call still runs while the worker ends: Python is not finalised");
+        // Threads still run Python: end without the C library's and Python's exit code, once nginx has done its own.
+        // SAFETY: a plain registration of a function that lives for ever.
+        unsafe { libc::atexit(end_at_once) };
+    }
+    worker.log.close();
+}
+
+extern "C" fn end_at_once() {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(0) };
+}
