@@ -1,6 +1,5 @@
 # The one door to everything: `make help`.
 ROOT := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
-MAKEFLAGS += --no-print-directory
 
 # The user's choices; script/lib.sh has the defaults and checks them.
 export BUILD NGINX PYTHON APP PORT THREADS VENV
