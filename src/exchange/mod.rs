@@ -5,6 +5,7 @@
 //! of Python's, so either side may be gone while the other still has it.
 
 pub mod body;
+pub mod inbox;
 pub mod log;
 pub mod names;
 pub mod request;
@@ -17,6 +18,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use crate::pool::completions::Completions;
+use inbox::{Broken, Inbox, Read};
 use log::{Level, Origin};
 use request::Request;
 use response::{End, Failure, Head, Part};
@@ -70,6 +72,8 @@ pub struct Terms {
     pub window: u64,
     /// Where its log records go.
     pub origin: Origin,
+    /// The body, where it streams; else it is part of the request.
+    pub inbox: Option<Inbox>,
     /// Opaque to all but the event loop: finds the request. Cleared by [`Exchange::abandon`].
     pub owner: usize,
 }
@@ -222,6 +226,28 @@ impl Exchange {
         if self.is_gone() { Err(Gone) } else { Ok(()) }
     }
 
+    /// Whether the body streams: [`Self::read_streamed`] reads it, once, in order.
+    pub fn is_streamed(&self) -> bool {
+        self.terms.inbox.is_some()
+    }
+
+    /// Reads from a streamed body what is there; never blocks. A body that does not stream has ended.
+    pub fn read_streamed(self: &Arc<Self>, buffer: &mut [u8]) -> Result<Read, Broken> {
+        let Some(inbox) = &self.terms.inbox else { return Ok(Read::Bytes(0)) };
+        let (read, room) = inbox.try_read(buffer)?;
+        if room {
+            self.announce();
+        }
+        Ok(read)
+    }
+
+    /// Waits until [`Self::read_streamed`] has something. Call it without the GIL.
+    pub fn wait_streamed(&self) {
+        if let Some(inbox) = &self.terms.inbox {
+            inbox.wait();
+        }
+    }
+
     /// Sends the end. A failure that nobody waits for any more goes to the log from here.
     pub fn end(self: &Arc<Self>, end: End) {
         let record = match &end {
@@ -247,6 +273,11 @@ impl Exchange {
         mem::take(&mut self.outbox().delivery)
     }
 
+    /// The streamed body, if it is one.
+    pub fn inbox(&self) -> Option<&Inbox> {
+        self.terms.inbox.as_ref()
+    }
+
     /// `bytes` of what was sent are off this process's hands: a waiting thread may go on.
     pub fn credit(&self, bytes: u64) {
         let mut outbox = self.outbox();
@@ -267,6 +298,9 @@ impl Exchange {
     /// True when the call had not begun and now never will. What had been sent and not taken is returned.
     pub fn abandon(&self) -> (bool, Delivery) {
         self.owner.store(0, Ordering::Relaxed);
+        if let Some(inbox) = &self.terms.inbox {
+            inbox.close(Err(Broken::ClientGone));
+        }
         let undelivered = {
             let mut outbox = self.outbox();
             self.gone.store(true, Ordering::Release);
@@ -363,7 +397,7 @@ mod tests {
 
     fn exchange(window: u64) -> (Arc<Exchange>, Arc<News>) {
         let news = Arc::new(News::new(Box::new(|| ())));
-        let terms = Terms { app: 0, pool: 0, window, origin: Origin::default(), owner: 7 };
+        let terms = Terms { app: 0, pool: 0, window, origin: Origin::default(), inbox: None, owner: 7 };
         (Exchange::new(Request::default(), terms, Arc::clone(&news)), news)
     }
 

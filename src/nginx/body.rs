@@ -1,11 +1,15 @@
-//! The request body that nginx has read: copied out of its buffers, or a duplicate of its temporary file.
+//! The request body: what nginx has read, copied out of its buffers or a duplicate of its temporary file; or,
+//! with `wsgi_request_buffering off`, what it reads while the application runs.
 
 use std::fs::File;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 
 use nginx_sys::*;
 
+use super::ffi::{OK, guard};
+use super::handler::{Context, context_of};
 use crate::exchange::body::{Body, Segment};
+use crate::exchange::inbox::{Broken, Inbox};
 
 /// Takes the body of `r`. `None`: no descriptor or memory is left.
 ///
@@ -27,7 +31,7 @@ pub(crate) unsafe fn take(r: *mut ngx_http_request_t) -> Option<Body> {
             }
             // SAFETY: a buffer in a file names that file, which is open as long as the request lives.
             let borrowed = unsafe { BorrowedFd::borrow_raw((*buf.file).fd) };
-            let file = File::from(OwnedFd::from(borrowed.try_clone_to_owned().ok()?));
+            let file = File::from(borrowed.try_clone_to_owned().ok()?);
             let (offset, end) = (buf.file_pos as u64, buf.file_last as u64);
             body.push(Segment::File { file, offset, length: end.saturating_sub(offset) });
         } else if !buf.pos.is_null() && buf.last > buf.pos {
@@ -41,4 +45,84 @@ pub(crate) unsafe fn take(r: *mut ngx_http_request_t) -> Option<Body> {
         body.push(Segment::Memory(memory));
     }
     Some(body)
+}
+
+/// The client has sent more of a body that streams, or left.
+pub(crate) unsafe extern "C" fn read_handler(r: *mut ngx_http_request_t) {
+    guard((), || {
+        // SAFETY: nginx hands a live request.
+        unsafe {
+            let Some(context) = context_of(r) else { return };
+            match context.exchange().and_then(|exchange| exchange.inbox()) {
+                // No room: all that matters is whether the client is still there.
+                Some(inbox) if inbox.is_paused() => ngx_http_test_reading(r),
+                Some(inbox) => pump(r, context, inbox),
+                None => {}
+            }
+        }
+    });
+}
+
+/// Moves what the client sends to the inbox, until there is no more for now, no room, or no body left.
+///
+/// # Safety
+/// `r` must be the live request of `context`, its body read without buffering.
+pub(crate) unsafe fn pump(r: *mut ngx_http_request_t, context: &Context, inbox: &Inbox) {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let mut piece = consume(r);
+        loop {
+            let whole = (*r).reading_body() == 0;
+            let fed = !piece.is_empty();
+            let room = inbox.feed(piece);
+            if whole {
+                inbox.close(Ok(()));
+                return context.body_is_whole();
+            }
+            if !room {
+                let read = (*(*r).connection).read;
+                if (*read).timer_set() != 0 {
+                    ngx_del_timer(read);
+                }
+                return;
+            }
+            let rc = ngx_http_read_unbuffered_request_body(r);
+            if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t {
+                let timed_out = rc == NGX_HTTP_REQUEST_TIME_OUT as ngx_int_t;
+                inbox.close(Err(if timed_out { Broken::TimedOut } else { Broken::ClientGone }));
+                return context.finish(rc);
+            }
+            piece = consume(r);
+            if rc != OK && piece.is_empty() && !fed {
+                return; // NGX_AGAIN: the read event tells of more
+            }
+        }
+    }
+}
+
+/// Copies what nginx has read, and gives its buffers back.
+///
+/// # Safety
+/// As [`pump`].
+unsafe fn consume(r: *mut ngx_http_request_t) -> Vec<u8> {
+    let mut piece = Vec::new();
+    // SAFETY: as the caller vouches; the chain's links and buffers live as long as the request, and a buffer that is
+    // empty is one that nginx reads into again.
+    unsafe {
+        let body = (*r).request_body;
+        let mut link = (*body).bufs;
+        while let Some(cl) = link.as_mut() {
+            let buf = &mut *cl.buf;
+            if buf.last > buf.pos {
+                piece.extend_from_slice(std::slice::from_raw_parts(buf.pos, buf.last.offset_from(buf.pos) as usize));
+                buf.pos = buf.last;
+            }
+            link = cl.next;
+            // As nginx's macro ngx_free_chain().
+            cl.next = (*(*r).pool).chain;
+            (*(*r).pool).chain = cl;
+        }
+        (*body).bufs = std::ptr::null_mut();
+    }
+    piece
 }

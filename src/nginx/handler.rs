@@ -15,7 +15,8 @@ use super::ffi::{DONE, ERROR, OK, guard, pool_box, wsgi_set_log_request};
 use super::module::ngx_http_wsgi_module;
 use super::output::Outgoing;
 use super::worker::{Worker, worker};
-use super::{headers, log, output, request, waker};
+use super::{body, headers, log, output, request, waker};
+use crate::exchange::inbox::Inbox;
 use crate::exchange::log::{Level, Origin};
 use crate::exchange::response::{End, Failure};
 use crate::exchange::{Delivery, Exchange, Terms, now};
@@ -72,11 +73,35 @@ unsafe fn start(r: *mut ngx_http_request_t) -> ngx_int_t {
         if attach_context(r).is_none() {
             return INTERNAL_SERVER_ERROR;
         }
+        let location = conf::confs_of_request(r).1;
+        if location.pass_request_body == 0 {
+            return without_body(r);
+        }
+        if location.request_buffering == 0 {
+            (*r).set_request_body_no_buffering(1);
+        }
         match ngx_http_read_client_request_body(r, Some(body_ready)) {
             rc if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t => rc,
             _ => DONE,
         }
     }
+}
+
+/// `wsgi_pass_request_body off`: the application sees none, and nginx discards what comes.
+///
+/// # Safety
+/// As [`start`].
+unsafe fn without_body(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: as the caller vouches; the count is the one that reading the body would have taken.
+    unsafe {
+        match ngx_http_discard_request_body(r) {
+            OK => {}
+            rc => return rc,
+        }
+        (*(*r).main).set_count((*(*r).main).count() + 1);
+        body_ready(r);
+    }
+    DONE
 }
 
 /// # Safety
@@ -147,11 +172,13 @@ unsafe fn submit(r: *mut ngx_http_request_t, context: &Context, worker: &Worker)
         let pass = main.pass(location)?;
         let connection = (*r).connection;
         let core = request::core_loc_conf(r);
+        let streamed = (*r).request_body_no_buffering() != 0;
         let terms = Terms {
             app: pass.app,
             pool: pass.pool,
             window: location.buffers as u64,
-            origin: Origin { connection: (*connection).number as u64, log: (*core).error_log.expose_provenance() },
+            origin: Origin { connection: (*connection).number, log: (*core).error_log.expose_provenance() },
+            inbox: streamed.then(|| Inbox::new(location.buffers)),
             owner: ptr::from_ref(context).expose_provenance(),
         };
         let exchange = Exchange::new(request::snapshot(r, main, location)?, terms, Arc::clone(&worker.news));
@@ -162,13 +189,15 @@ unsafe fn submit(r: *mut ngx_http_request_t, context: &Context, worker: &Worker)
             return Some(());
         }
 
-        (*r).read_event_handler = Some(ngx_http_test_reading);
         (*r).write_event_handler = Some(write_handler);
-        if (*(*connection).read).ready() != 0 {
-            // Bytes, or an end of file, that came meanwhile.
-            waker::post((*connection).read);
-        }
         context.arm(location.queue_timeout.min(location.read_timeout));
+        match context.exchange().and_then(|exchange| exchange.inbox()) {
+            Some(inbox) => {
+                (*r).read_event_handler = Some(body::read_handler);
+                body::pump(r, context, inbox);
+            }
+            None => context.body_is_whole(),
+        }
     }
     Some(())
 }
@@ -187,8 +216,13 @@ unsafe extern "C" fn news_handler(event: *mut ngx_event_t) {
     // SAFETY: the event is that of a context whose request is alive: detach() deletes it from the queue.
     unsafe {
         with_request(event, |context| {
-            let delivery = context.exchange.get().map(|exchange| exchange.take()).unwrap_or_default();
-            context.deliver(delivery);
+            let Some(exchange) = context.exchange.get() else { return };
+            context.deliver(exchange.take());
+            if let (Some(inbox), false) = (exchange.inbox(), context.detached.get()) {
+                if inbox.resume() {
+                    body::pump(context.r, context, inbox);
+                }
+            }
         });
     }
 }
@@ -232,6 +266,23 @@ impl Context {
         unsafe { conf::confs_of_request(self.r).1 }
     }
 
+    /// Nothing more is to be read: from now on the read event tells whether the client is still there.
+    pub(crate) fn body_is_whole(&self) {
+        let ignore_abort = self.location().ignore_client_abort != 0;
+        // SAFETY: methods are called while the request lives, and with it its connection; so for the rest of this impl.
+        unsafe {
+            if (*self.r).discard_body() != 0 {
+                return; // nginx's own handler reads on
+            }
+            (*self.r).read_event_handler =
+                Some(if ignore_abort { ngx_http_block_reading } else { ngx_http_test_reading });
+            let read = (*(*self.r).connection).read;
+            if !ignore_abort && (*read).ready() != 0 {
+                waker::post(read); // bytes, or an end of file, that came meanwhile
+            }
+        }
+    }
+
     fn deliver(&self, delivery: Delivery) {
         let Delivery { head, parts, end } = delivery;
         if self.detached.get() || (head.is_none() && parts.is_empty() && end.is_none()) {
@@ -240,8 +291,8 @@ impl Context {
         self.last_activity.set(now());
         if let Some(head) = head {
             let length = matches!(end, Some(End::Complete)).then(|| parts.iter().map(|part| part.length()).sum());
-            // SAFETY: methods are called while the request lives; so for the rest of this impl.
-            let rc = unsafe { headers::send(self.r, &head, length) };
+            // SAFETY: the request lives.
+            let rc = unsafe { headers::send(self.r, &head, length, self.location().force_ranges != 0) };
             self.head_sent.set(true);
             if rc == ERROR || rc > OK {
                 return self.finish(rc);
@@ -259,7 +310,7 @@ impl Context {
             OK
         } else {
             // SAFETY: as above.
-            unsafe { output::send(self.r, self, parts, complete) }
+            unsafe { output::send(self.r, self, self.location(), parts, complete) }
         };
         match end {
             Some(End::Complete) => self.finish(rc),
@@ -297,7 +348,8 @@ impl Context {
             let connection = (*self.r).connection;
             let write = (*connection).write;
             let core = request::core_loc_conf(self.r);
-            if (*connection).data == self.r.cast::<c_void>() && ngx_handle_write_event(write, (*core).send_lowat) != OK {
+            if (*connection).data == self.r.cast::<c_void>() && ngx_handle_write_event(write, (*core).send_lowat) != OK
+            {
                 return self.finish(ERROR);
             }
             if (*write).delayed() != 0 {
@@ -373,7 +425,9 @@ impl Context {
     }
 
     /// Ends the request. Nothing of it may be touched afterwards.
-    fn finish(&self, rc: ngx_int_t) {
+    pub(crate) fn finish(&self, rc: ngx_int_t) {
+        // An error response is no longer possible behind a head: cut the connection or the stream.
+        let rc = if self.head_sent.get() && rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t { ERROR } else { rc };
         self.detach();
         // SAFETY: the request lives until here; the count that read_client_request_body took is given back.
         unsafe { ngx_http_finalize_request(self.r, rc) };

@@ -10,16 +10,18 @@ use crate::exchange::response::Head;
 const NO_CONTENT: u16 = NGX_HTTP_NO_CONTENT as u16;
 const NOT_MODIFIED: u16 = NGX_HTTP_NOT_MODIFIED as u16;
 
-/// Sets status and headers and sends them. `length`: that of the whole body, where it is known.
+/// Sets status and headers and sends them. `length`: that of the whole body, where it is known. `ranges`: a range filter may cut it.
 ///
 /// # Safety
 /// `r` must be a live request of the calling thread whose head has not been sent.
-pub(crate) unsafe fn send(r: *mut ngx_http_request_t, head: &Head, length: Option<u64>) -> ngx_int_t {
+pub(crate) unsafe fn send(r: *mut ngx_http_request_t, head: &Head, length: Option<u64>, ranges: bool) -> ngx_int_t {
     // SAFETY: as the caller vouches.
     unsafe {
         if set(r, head, length).is_none() {
             return ERROR;
         }
+        (*r).set_allow_ranges(ranges.into());
+        (*r).set_single_range(1); // a part that has gone by cannot be sent again
         ngx_http_send_header(r)
     }
 }

@@ -9,6 +9,7 @@ mod log;
 mod module;
 mod output;
 mod request;
+mod spool;
 mod variables;
 mod waker;
 mod worker;

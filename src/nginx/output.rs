@@ -1,4 +1,7 @@
 //! The response body on its way through nginx's filters, and what becomes free again as it goes.
+//!
+//! Parts go to nginx at once while the client keeps up. When it does not, later parts wait in a backlog; and when
+//! the application has used up its window, `wsgi_buffering` moves the backlog's memory to a temporary file.
 
 use std::collections::VecDeque;
 use std::os::fd::AsRawFd;
@@ -6,27 +9,53 @@ use std::ptr;
 
 use nginx_sys::*;
 
-use super::ffi::{ERROR, wsgi_buf_size};
+use super::conf::LocConf;
+use super::ffi::{ERROR, OK, wsgi_buf_size};
 use super::handler::Context;
+use super::log;
+use super::spool::Spool;
 use crate::exchange::response::Part;
 
-/// Parts that nginx has not done with, in order, and chain links to use again.
+/// The response body between the exchange and the client.
 #[derive(Default)]
 pub(crate) struct Outgoing {
+    /// What nginx has been given and has not done with, in order.
     pending: VecDeque<Pending>,
+    /// What nginx will be given next.
+    backlog: VecDeque<Piece>,
+    spool: Option<Spool>,
+    /// Chain links to use again.
     free: Vec<*mut ngx_chain_t>,
 }
 
-/// A part and the link of nginx's that points into it.
+/// A piece of the body.
+enum Piece {
+    /// As the application sent it.
+    Part(Part),
+    /// A range of the spool, in bytes.
+    Spooled { offset: u64, length: u64 },
+}
+
+/// A piece and the link of nginx's that points into it.
 struct Pending {
     link: *mut ngx_chain_t,
-    part: Part,
+    piece: Piece,
+}
+
+impl Piece {
+    /// How much of the application's window it takes, in bytes.
+    fn held(&self) -> u64 {
+        match self {
+            Piece::Part(part) => part.held(),
+            Piece::Spooled { .. } => 0,
+        }
+    }
 }
 
 impl Outgoing {
-    /// Whether nginx has done with all that it was given.
+    /// Whether nothing is left that the client has not taken.
     pub(crate) fn is_empty(&self) -> bool {
-        self.pending.is_empty()
+        self.pending.is_empty() && self.backlog.is_empty()
     }
 
     /// A link with a buffer, all zero.
@@ -50,30 +79,61 @@ impl Outgoing {
         }
     }
 
-    /// Appends `parts` and returns the first of their links.
+    /// Makes a chain of the backlog; returns its first link and its last buffer, null where there is none.
     ///
     /// # Safety
     /// `r` must be the live request that this belongs to.
-    unsafe fn chain(&mut self, r: *mut ngx_http_request_t, parts: Vec<Part>) -> Option<(*mut ngx_chain_t, *mut ngx_buf_t)> {
+    unsafe fn chain(&mut self, r: *mut ngx_http_request_t) -> Option<(*mut ngx_chain_t, *mut ngx_buf_t)> {
         let (mut first, mut last) = (ptr::null_mut::<ngx_chain_t>(), ptr::null_mut::<ngx_chain_t>());
-        for part in parts.into_iter().filter(|part| part.length() > 0) {
-            // SAFETY: as the caller vouches; the link and its buffer are new and ours.
+        while let Some(piece) = self.backlog.pop_front() {
+            // SAFETY: as the caller vouches; the link and its buffer are ours, and not in use.
             unsafe {
                 let link = self.link((*r).pool)?;
-                fill(&mut *(*link).buf, r, &part)?;
+                self.fill(&mut *(*link).buf, r, &piece)?;
                 match last.as_mut() {
                     Some(last) => last.next = link,
                     None => first = link,
                 }
                 last = link;
-                self.pending.push_back(Pending { link, part });
+                self.pending.push_back(Pending { link, piece });
             }
         }
         // SAFETY: null or the link just made.
         Some((first, unsafe { last.as_ref() }.map_or(ptr::null_mut(), |last| last.buf)))
     }
 
-    /// Drops the parts that nginx has done with; returns how many bytes they held.
+    /// Points `buf` at `piece`, whose bytes stay where they are while it is pending.
+    ///
+    /// # Safety
+    /// `r` must be the live request that this belongs to.
+    unsafe fn fill(&self, buf: &mut ngx_buf_t, r: *mut ngx_http_request_t, piece: &Piece) -> Option<()> {
+        let (file, offset, length) = match piece {
+            Piece::Part(Part::Chunk(chunk)) => {
+                let bytes = chunk.bytes().as_ptr_range();
+                buf.pos = bytes.start.cast_mut();
+                buf.last = bytes.end.cast_mut();
+                buf.start = buf.pos;
+                buf.end = buf.last;
+                buf.set_memory(1); // nginx does not write to it: filters that must, copy
+                return Some(());
+            }
+            // SAFETY: as the caller vouches; a null answer is handled.
+            Piece::Part(Part::File { file, offset, length }) => unsafe {
+                let nginx_file = ngx_pcalloc((*r).pool, size_of::<ngx_file_t>()).cast::<ngx_file_t>().as_mut()?;
+                nginx_file.fd = file.as_raw_fd();
+                nginx_file.log = (*(*r).connection).log;
+                (ptr::from_mut(nginx_file), *offset, *length)
+            },
+            Piece::Spooled { offset, length } => (self.spool.as_ref()?.file(), *offset, *length),
+        };
+        buf.file = file;
+        buf.file_pos = offset as off_t;
+        buf.file_last = offset.saturating_add(length) as off_t;
+        buf.set_in_file(1);
+        Some(())
+    }
+
+    /// Drops the pieces that nginx has done with; returns how many bytes of the window they held.
     fn release(&mut self) -> u64 {
         let mut held = 0;
         while let Some(pending) = self.pending.front() {
@@ -81,76 +141,134 @@ impl Outgoing {
             if unsafe { wsgi_buf_size((*pending.link).buf) } != 0 {
                 break;
             }
-            held += pending.part.held();
+            held += pending.piece.held();
             self.free.push(pending.link);
             self.pending.pop_front();
         }
         held
     }
-}
 
-/// Points `buf` at `part`, which stays where it is while it is pending.
-///
-/// # Safety
-/// `r` must be a live request of the calling thread.
-unsafe fn fill(buf: &mut ngx_buf_t, r: *mut ngx_http_request_t, part: &Part) -> Option<()> {
-    match part {
-        Part::Chunk(chunk) => {
-            let bytes = chunk.bytes().as_ptr_range();
-            buf.pos = bytes.start.cast_mut();
-            buf.last = bytes.end.cast_mut();
-            buf.start = buf.pos;
-            buf.end = buf.last;
-            buf.set_memory(1); // nginx does not write to it: filters that must, copy
-        }
-        Part::File { file, offset, length } => {
-            // SAFETY: as the caller vouches; a null answer is handled.
-            unsafe {
-                let nginx_file = ngx_pcalloc((*r).pool, size_of::<ngx_file_t>()).cast::<ngx_file_t>().as_mut()?;
-                nginx_file.fd = file.as_raw_fd();
-                nginx_file.log = (*(*r).connection).log;
-                buf.file = nginx_file;
+    /// Moves the backlog's memory to the spool, as far as that may grow; returns how many bytes of the window it held.
+    ///
+    /// # Safety
+    /// `r` must be the live request that this belongs to, and `location` its configuration.
+    unsafe fn spool_backlog(&mut self, r: *mut ngx_http_request_t, location: &LocConf) -> u64 {
+        let mut freed = 0;
+        let mut kept = VecDeque::with_capacity(self.backlog.len());
+        while let Some(piece) = self.backlog.pop_front() {
+            // SAFETY: as the caller vouches.
+            match unsafe { self.spooled(r, location, &piece) } {
+                Some((offset, length)) => {
+                    freed += piece.held();
+                    match kept.back_mut() {
+                        Some(Piece::Spooled { offset: start, length: so_far }) if *start + *so_far == offset => {
+                            *so_far += length;
+                        }
+                        _ => kept.push_back(Piece::Spooled { offset, length }),
+                    }
+                }
+                None => kept.push_back(piece),
             }
-            buf.file_pos = *offset as off_t;
-            buf.file_last = offset.saturating_add(*length) as off_t;
-            buf.set_in_file(1);
+        }
+        self.backlog = kept;
+        freed
+    }
+
+    /// Where in the spool the bytes of `piece` are now; `None` when they are not there.
+    ///
+    /// # Safety
+    /// As [`Self::spool_backlog`].
+    unsafe fn spooled(&mut self, r: *mut ngx_http_request_t, location: &LocConf, piece: &Piece) -> Option<(u64, u64)> {
+        let Piece::Part(Part::Chunk(chunk)) = piece else { return None };
+        let length = chunk.bytes().len() as u64;
+        let so_far = self.spool.as_ref().map_or(0, Spool::length);
+        if so_far + length > location.max_temp_file_size as u64 {
+            return None;
+        }
+        if self.spool.is_none() {
+            // SAFETY: as the caller vouches.
+            self.spool = unsafe { Spool::create(r, location.temp_path) };
+        }
+        match self.spool.as_mut()?.append(chunk.bytes()) {
+            Ok(offset) => Some((offset, length)),
+            Err(error) => {
+                log::write(NGX_LOG_CRIT, &format!("a response cannot be buffered on disk: {error}"));
+                None
+            }
         }
     }
-    Some(())
 }
 
-/// Sends `parts` through the filters; `last`: they are the end of the body. Returns what the filters say.
+/// Sends `parts` behind what is already on its way; `last`: they are the end of the body. Returns what the filters say.
 ///
 /// # Safety
-/// `r` must be the live request of `context`, its head sent.
-pub(crate) unsafe fn send(r: *mut ngx_http_request_t, context: &Context, parts: Vec<Part>, last: bool) -> ngx_int_t {
+/// `r` must be the live request of `context`, its head sent, and `location` its configuration.
+pub(crate) unsafe fn send(
+    r: *mut ngx_http_request_t,
+    context: &Context,
+    location: &LocConf,
+    parts: Vec<Part>,
+    last: bool,
+) -> ngx_int_t {
+    let mut out = context.out.borrow_mut();
+    let behind = !out.is_empty();
+    out.backlog.extend(parts.into_iter().filter(|part| part.length() > 0).map(Piece::Part));
+    if behind && !last {
+        // The client is the slow side: what it has not taken must not hold the thread.
+        if location.buffering != 0 && context.exchange().is_some_and(|exchange| exchange.is_full()) {
+            // SAFETY: as the caller vouches.
+            let freed = unsafe { out.spool_backlog(r, location) };
+            drop(out);
+            context.credit(freed);
+        }
+        return OK;
+    }
+    drop(out);
+    // SAFETY: as the caller vouches.
+    unsafe { push(r, context, last) }
+}
+
+/// Hands the backlog to nginx.
+///
+/// # Safety
+/// As [`send`].
+unsafe fn push(r: *mut ngx_http_request_t, context: &Context, last: bool) -> ngx_int_t {
     // SAFETY: as the caller vouches. No borrow of `out` is held while nginx runs.
     unsafe {
-        let Some((first, last_buf)) = context.out.borrow_mut().chain(r, parts) else { return ERROR };
-        let Some(buf) = last_buf.as_mut() else {
-            return if last { ngx_http_send_special(r, NGX_HTTP_LAST as ngx_uint_t) } else { flush(r, context) };
+        let Some((first, last_buf)) = context.out.borrow_mut().chain(r) else { return ERROR };
+        let rc = match last_buf.as_mut() {
+            None if last => return ngx_http_send_special(r, NGX_HTTP_LAST as ngx_uint_t),
+            None => ngx_http_output_filter(r, ptr::null_mut()),
+            Some(buf) => {
+                if last {
+                    buf.set_last_buf((r == (*r).main).into());
+                    buf.set_last_in_chain(1);
+                } else {
+                    buf.set_flush(1);
+                }
+                ngx_http_output_filter(r, first)
+            }
         };
-        if last {
-            buf.set_last_buf((r == (*r).main).into());
-            buf.set_last_in_chain(1);
-        } else {
-            buf.set_flush(1);
-        }
-        let rc = ngx_http_output_filter(r, first);
         release(context);
         rc
     }
 }
 
-/// Lets nginx go on with what is pending.
+/// Lets nginx go on with what is pending, and gives it the backlog once that has gone.
 ///
 /// # Safety
 /// As [`send`].
 pub(crate) unsafe fn flush(r: *mut ngx_http_request_t, context: &Context) -> ngx_int_t {
     // SAFETY: as the caller vouches.
-    let rc = unsafe { ngx_http_output_filter(r, ptr::null_mut()) };
-    release(context);
-    rc
+    unsafe {
+        let rc = ngx_http_output_filter(r, ptr::null_mut());
+        release(context);
+        let next = {
+            let out = context.out.borrow();
+            out.pending.is_empty() && !out.backlog.is_empty()
+        };
+        if rc == ERROR || !next { rc } else { push(r, context, false) }
+    }
 }
 
 fn release(context: &Context) {

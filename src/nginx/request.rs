@@ -25,8 +25,12 @@ pub(crate) unsafe fn snapshot(r: *mut ngx_http_request_t, main: &MainConf, locat
         let mut request = Request::with_capacity(1024);
         request_line(&mut request, r);
         server_and_client(&mut request, r, main)?;
-        headers(&mut request, r, &params);
-        request.set_body(body::take(r)?);
+        if location.pass_request_headers != 0 {
+            headers(&mut request, r, &params);
+        }
+        if location.pass_request_body != 0 && (*r).request_body_no_buffering() == 0 {
+            request.set_body(body::take(r)?);
+        }
         if let Some(length) = body_length(r, request.body().length()) {
             request.push(names::CONTENT_LENGTH, &[length.to_string().as_bytes()]);
         }
@@ -42,7 +46,7 @@ pub(crate) unsafe fn snapshot(r: *mut ngx_http_request_t, main: &MainConf, locat
 
 /// # Safety
 /// As [`snapshot`].
-unsafe fn evaluated<'a>(r: *mut ngx_http_request_t, params: &'a [Param]) -> Option<Vec<(&'a Param, &'a [u8])>> {
+unsafe fn evaluated(r: *mut ngx_http_request_t, params: &[Param]) -> Option<Vec<(&Param, &[u8])>> {
     let mut values = Vec::with_capacity(params.len());
     for param in params {
         let mut value = ngx_str_t::default();
@@ -122,7 +126,7 @@ unsafe fn variable<'a>(r: *mut ngx_http_request_t, index: ngx_uint_t) -> Option<
 ///
 /// # Safety
 /// As [`snapshot`].
-unsafe fn server_name<'a>(r: *mut ngx_http_request_t, address: &'a [u8]) -> &'a [u8] {
+unsafe fn server_name(r: *mut ngx_http_request_t, address: &[u8]) -> &[u8] {
     // SAFETY: as the caller vouches.
     unsafe {
         let index = (*ptr::addr_of!(ngx_http_core_module)).ctx_index;
@@ -315,12 +319,16 @@ unsafe fn absolute_form_host<'a>(r: *mut ngx_http_request_t) -> Option<&'a [u8]>
     Some(authority).filter(|authority| !authority.is_empty())
 }
 
-/// CONTENT_LENGTH: the length of what `wsgi.input` gives, where the client announced a body.
+/// CONTENT_LENGTH: the length of what `wsgi.input` gives, where the client announced a body; unknown for a chunked
+/// body that streams.
 ///
 /// # Safety
 /// As [`snapshot`].
 unsafe fn body_length(r: *mut ngx_http_request_t, length: u64) -> Option<u64> {
     // SAFETY: as the caller vouches.
-    let headers = unsafe { &(*r).headers_in };
+    let (headers, streamed) = unsafe { (&(*r).headers_in, (*r).request_body_no_buffering() != 0) };
+    if streamed {
+        return u64::try_from(headers.content_length_n).ok();
+    }
     (headers.content_length_n >= 0 || headers.chunked() != 0 || length > 0).then_some(length)
 }

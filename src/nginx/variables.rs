@@ -36,8 +36,8 @@ const VARIABLES: [(ngx_str_t, Shows); 7] = [
 pub(crate) unsafe extern "C" fn add_variables(cf: *mut ngx_conf_t) -> ngx_int_t {
     guard(ERROR, || {
         for (index, (mut name, _)) in VARIABLES.into_iter().enumerate() {
-            // SAFETY: nginx hands a valid `cf`; a null answer is handled.
             let flags = NGX_HTTP_VAR_NOCACHEABLE as ngx_uint_t;
+            // SAFETY: nginx hands a valid `cf`; a null answer is handled.
             let Some(variable) = (unsafe { ngx_http_add_variable(cf, &mut name, flags).as_mut() }) else {
                 return ERROR;
             };

@@ -35,9 +35,8 @@ pub(crate) fn register(cycle: &mut ngx_cycle_t, eventfd: &File) -> Result<(), &'
 
 unsafe extern "C" fn wake(event: *mut ngx_event_t) {
     // SAFETY: nginx hands the event whose handler this is; its connection is the one registered above.
-    let (edge_triggered, fd) = unsafe {
-        (ngx_event_flags & NGX_WSGI_USE_CLEAR_EVENT != 0, (*(*event).data.cast::<ngx_connection_t>()).fd)
-    };
+    let (edge_triggered, fd) =
+        unsafe { (ngx_event_flags & NGX_WSGI_USE_CLEAR_EVENT != 0, (*(*event).data.cast::<ngx_connection_t>()).fd) };
     guard((), || {
         if !edge_triggered {
             // SAFETY: the descriptor is open for as long as the process lives; the file is not closed here.

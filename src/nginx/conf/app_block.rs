@@ -16,7 +16,11 @@ struct Draft {
     app: App,
 }
 
-pub(super) unsafe extern "C" fn app(cf: *mut ngx_conf_t, _command: *mut ngx_command_t, conf: *mut c_void) -> *mut c_char {
+pub(super) unsafe extern "C" fn app(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
     // SAFETY: nginx calls a setter with its parser and the configuration that the directive table names.
     unsafe { set::<MainConf>(cf, conf, set_app) }
 }

@@ -87,9 +87,8 @@ impl Directive<'_> {
 
 /// A word of the configuration that must be text.
 pub(crate) fn text(word: Vec<u8>) -> Result<String, Refusal> {
-    String::from_utf8(word).map_err(|error| {
-        Refusal(format!("\"{}\" is not valid UTF-8", String::from_utf8_lossy(error.as_bytes())))
-    })
+    String::from_utf8(word)
+        .map_err(|error| Refusal(format!("\"{}\" is not valid UTF-8", String::from_utf8_lossy(error.as_bytes()))))
 }
 
 /// The body of every setter: hands `set` the directive and the configuration it stands in.

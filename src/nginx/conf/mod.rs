@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use nginx_sys::*;
 
-use super::ffi::{ERROR, UNSET, guard, pool_box};
+use super::ffi::{ERROR, UNSET, copy_to_pool, guard, pool_box};
 use super::module::ngx_http_wsgi_module;
 use crate::exchange::spec;
 pub(crate) use resolve::resolve;
@@ -23,6 +23,8 @@ const LOCATION: ngx_uint_t = NGX_HTTP_LOC_CONF as ngx_uint_t;
 const ANYWHERE: ngx_uint_t = (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF) as ngx_uint_t;
 const IN_IF_AND_LIMIT: ngx_uint_t = (NGX_HTTP_LIF_CONF | NGX_HTTP_LMT_CONF) as ngx_uint_t;
 const TAKE1: ngx_uint_t = NGX_CONF_TAKE1 as ngx_uint_t;
+const FLAG: ngx_uint_t = NGX_CONF_FLAG as ngx_uint_t;
+const TAKE1234: ngx_uint_t = NGX_CONF_TAKE1234 as ngx_uint_t;
 const TAKE12: ngx_uint_t = NGX_CONF_TAKE12 as ngx_uint_t;
 const TAKE23: ngx_uint_t = NGX_CONF_TAKE23 as ngx_uint_t;
 const ONE_OR_MORE: ngx_uint_t = NGX_CONF_1MORE as ngx_uint_t;
@@ -56,7 +58,7 @@ const fn location_command(name: ngx_str_t, where_and_args: ngx_uint_t, set: Sett
 use ngx::ngx_string;
 
 /// Every directive of the module; docs/directives.md has an entry for each.
-pub(crate) static mut COMMANDS: [ngx_command_t; 10] = [
+pub(crate) static mut COMMANDS: [ngx_command_t; 18] = [
     location_command(ngx_string!("wsgi_pass"), LOCATION | IN_IF_AND_LIMIT | TAKE12, setters::pass, 0),
     main_command(ngx_string!("wsgi_app"), BLOCK | TAKE1, app_block::app),
     main_command(ngx_string!("wsgi_pool"), TWO_OR_MORE, setters::pool),
@@ -80,6 +82,54 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 10] = [
         ANYWHERE | TAKE1,
         ngx_conf_set_size_slot,
         offset_of!(LocConf, buffers),
+    ),
+    location_command(
+        ngx_string!("wsgi_buffering"),
+        ANYWHERE | FLAG,
+        ngx_conf_set_flag_slot,
+        offset_of!(LocConf, buffering),
+    ),
+    location_command(
+        ngx_string!("wsgi_max_temp_file_size"),
+        ANYWHERE | TAKE1,
+        ngx_conf_set_size_slot,
+        offset_of!(LocConf, max_temp_file_size),
+    ),
+    location_command(
+        ngx_string!("wsgi_temp_path"),
+        ANYWHERE | TAKE1234,
+        ngx_conf_set_path_slot,
+        offset_of!(LocConf, temp_path),
+    ),
+    location_command(
+        ngx_string!("wsgi_request_buffering"),
+        ANYWHERE | FLAG,
+        ngx_conf_set_flag_slot,
+        offset_of!(LocConf, request_buffering),
+    ),
+    location_command(
+        ngx_string!("wsgi_pass_request_body"),
+        ANYWHERE | FLAG,
+        ngx_conf_set_flag_slot,
+        offset_of!(LocConf, pass_request_body),
+    ),
+    location_command(
+        ngx_string!("wsgi_pass_request_headers"),
+        ANYWHERE | FLAG,
+        ngx_conf_set_flag_slot,
+        offset_of!(LocConf, pass_request_headers),
+    ),
+    location_command(
+        ngx_string!("wsgi_ignore_client_abort"),
+        ANYWHERE | FLAG,
+        ngx_conf_set_flag_slot,
+        offset_of!(LocConf, ignore_client_abort),
+    ),
+    location_command(
+        ngx_string!("wsgi_force_ranges"),
+        ANYWHERE | FLAG,
+        ngx_conf_set_flag_slot,
+        offset_of!(LocConf, force_ranges),
     ),
     ngx_command_t::empty(),
 ];
@@ -142,6 +192,15 @@ pub(crate) struct LocConf {
     pub(crate) queue_timeout: ngx_msec_t,
     pub(crate) read_timeout: ngx_msec_t,
     pub(crate) buffers: usize,
+    /// 1 or 0, as the flags below.
+    pub(crate) buffering: usize,
+    pub(crate) request_buffering: usize,
+    pub(crate) pass_request_body: usize,
+    pub(crate) pass_request_headers: usize,
+    pub(crate) ignore_client_abort: usize,
+    pub(crate) force_ranges: usize,
+    pub(crate) max_temp_file_size: usize,
+    pub(crate) temp_path: *mut ngx_path_t,
     /// Index into [`MainConf::passes`], or [`UNSET`].
     pass: usize,
     params: Option<Rc<Vec<Param>>>,
@@ -161,6 +220,16 @@ impl MainConf {
     }
 }
 
+/// Moves a configuration into the pool of `cf`, which lives as long as the configuration is in use.
+///
+/// # Safety
+/// `cf` must be valid.
+unsafe fn keep<T>(cf: *mut ngx_conf_t, conf: T) -> *mut c_void {
+    // SAFETY: as the caller vouches.
+    let kept = guard(None, || unsafe { pool_box((*cf).pool, conf) });
+    kept.map_or(ptr::null_mut(), |conf| conf.as_ptr().cast())
+}
+
 pub(crate) unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     let conf = MainConf {
         apps: Vec::new(),
@@ -172,24 +241,51 @@ pub(crate) unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_
         spec: spec::Spec::default(),
         variables: Variables::default(),
     };
-    // SAFETY: nginx hands a valid `cf`, whose pool lives as long as the configuration.
-    guard(ptr::null_mut(), || unsafe { pool_box((*cf).pool, conf) }.map_or(ptr::null_mut(), |conf| conf.as_ptr().cast()))
+    // SAFETY: nginx hands a valid `cf`.
+    unsafe { keep(cf, conf) }
 }
 
 pub(crate) unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
-    let conf = LocConf { queue_timeout: UNSET, read_timeout: UNSET, buffers: UNSET, pass: UNSET, params: None };
-    // SAFETY: as above.
-    guard(ptr::null_mut(), || unsafe { pool_box((*cf).pool, conf) }.map_or(ptr::null_mut(), |conf| conf.as_ptr().cast()))
+    let conf = LocConf {
+        queue_timeout: UNSET,
+        read_timeout: UNSET,
+        buffers: UNSET,
+        buffering: UNSET,
+        request_buffering: UNSET,
+        pass_request_body: UNSET,
+        pass_request_headers: UNSET,
+        ignore_client_abort: UNSET,
+        force_ranges: UNSET,
+        max_temp_file_size: UNSET,
+        temp_path: ptr::null_mut(),
+        pass: UNSET,
+        params: None,
+    };
+    // SAFETY: nginx hands a valid `cf`.
+    unsafe { keep(cf, conf) }
 }
 
-pub(crate) unsafe extern "C" fn merge_loc_conf(cf: *mut ngx_conf_t, prev: *mut c_void, conf: *mut c_void) -> *mut c_char {
+pub(crate) unsafe extern "C" fn merge_loc_conf(
+    cf: *mut ngx_conf_t,
+    prev: *mut c_void,
+    conf: *mut c_void,
+) -> *mut c_char {
     // SAFETY: nginx hands two of our location configurations, made by create_loc_conf, and a valid `cf`.
     let (cf, prev, conf) = unsafe { (&mut *cf, &*prev.cast::<LocConf>(), &mut *conf.cast::<LocConf>()) };
-    guard((), || merge(cf, prev, conf));
-    ptr::null_mut()
+    guard(usize::MAX as *mut c_char, || merge(cf, prev, conf))
 }
 
-fn merge(cf: &mut ngx_conf_t, prev: &LocConf, conf: &mut LocConf) {
+/// nginx's own folder for temporary files of upstream responses, with the module's name in place of uwsgi's.
+fn default_temp_path(cf: &ngx_conf_t) -> ngx_path_init_t {
+    let uwsgi = NGX_HTTP_UWSGI_TEMP_PATH.to_bytes();
+    let at = uwsgi.windows(5).rposition(|name| name == b"uwsgi").unwrap_or(uwsgi.len());
+    let path = [&uwsgi[..at], uwsgi.get(at + 1..).unwrap_or(b"wsgi_temp"), b"\0"].concat();
+    // SAFETY: `cf` is valid; the path is copied, its terminating NUL included, into a pool that outlives its use.
+    let name = unsafe { copy_to_pool(cf.pool, &path) }.unwrap_or_default();
+    ngx_path_init_t { name: ngx_str_t { len: path.len() - 1, data: name.data }, level: [1, 2, 0] }
+}
+
+fn merge(cf: &mut ngx_conf_t, prev: &LocConf, conf: &mut LocConf) -> *mut c_char {
     let inherit = |mine: &mut usize, theirs: usize, default: usize| {
         if *mine == UNSET {
             *mine = if theirs == UNSET { default } else { theirs };
@@ -197,7 +293,14 @@ fn merge(cf: &mut ngx_conf_t, prev: &LocConf, conf: &mut LocConf) {
     };
     inherit(&mut conf.queue_timeout, prev.queue_timeout, 60_000);
     inherit(&mut conf.read_timeout, prev.read_timeout, 60_000);
-    inherit(&mut conf.buffers, prev.buffers, 256 * 1024);
+    inherit(&mut conf.buffers, prev.buffers, 256 << 10);
+    inherit(&mut conf.buffering, prev.buffering, 1);
+    inherit(&mut conf.request_buffering, prev.request_buffering, 1);
+    inherit(&mut conf.pass_request_body, prev.pass_request_body, 1);
+    inherit(&mut conf.pass_request_headers, prev.pass_request_headers, 1);
+    inherit(&mut conf.ignore_client_abort, prev.ignore_client_abort, 0);
+    inherit(&mut conf.force_ranges, prev.force_ranges, 0);
+    inherit(&mut conf.max_temp_file_size, prev.max_temp_file_size, 1 << 30);
     if conf.params.is_none() {
         conf.params.clone_from(&prev.params);
     }
@@ -211,6 +314,13 @@ fn merge(cf: &mut ngx_conf_t, prev: &LocConf, conf: &mut LocConf) {
             core.handler = Some(super::handler::content_handler);
         }
     }
+
+    if conf.pass == UNSET && conf.temp_path.is_null() {
+        return ptr::null_mut(); // no folder for those who never use it
+    }
+    let mut default = default_temp_path(cf);
+    // SAFETY: `cf` is valid; the paths are null or made by nginx; the default is copied.
+    unsafe { ngx_conf_merge_path_value(cf, &mut conf.temp_path, prev.temp_path, &mut default) }
 }
 
 pub(crate) unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {

@@ -47,17 +47,18 @@ fn resolve_passes(main: &mut MainConf) -> Result<(), String> {
             continue;
         }
         let target = Target::parse(&pass.target).map_err(|bad| refuse(bad.0))?;
-        pass.app = spec.apps.iter().position(|app| app.target == target && app.name == pass.target).unwrap_or_else(|| {
-            spec.apps.push(App {
-                name: pass.target.clone(),
-                target,
-                path: path.clone(),
-                virtualenv: virtualenv.clone(),
-                env: Vec::new(),
-                origin: pass.place.clone(),
+        pass.app =
+            spec.apps.iter().position(|app| app.target == target && app.name == pass.target).unwrap_or_else(|| {
+                spec.apps.push(App {
+                    name: pass.target.clone(),
+                    target,
+                    path: path.clone(),
+                    virtualenv: virtualenv.clone(),
+                    env: Vec::new(),
+                    origin: pass.place.clone(),
+                });
+                spec.apps.len() - 1
             });
-            spec.apps.len() - 1
-        });
     }
     for app in &mut spec.apps {
         if app.virtualenv.is_none() {

@@ -1,0 +1,183 @@
+//! A request body that streams: the event loop fills it, the thread that reads `wsgi.input` empties it.
+
+use std::cmp;
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Why a streamed body has no more bytes to come, though it has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// The client left, or sent what is no body.
+    ClientGone,
+    /// The client was silent for client_body_timeout.
+    TimedOut,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pieces: VecDeque<Vec<u8>>,
+    /// How much of the first piece has been read, in bytes.
+    taken: usize,
+    /// How much waits to be read, in bytes.
+    waiting: usize,
+    over: Option<Result<(), Broken>>,
+    /// The event loop has stopped reading from the client, for lack of room.
+    paused: bool,
+}
+
+/// The part of a streamed body that has come and has not been read.
+#[derive(Debug)]
+pub struct Inbox {
+    state: Mutex<State>,
+    arrived: Condvar,
+    limit: usize,
+}
+
+/// What a read gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// So many bytes; 0: the body has ended.
+    Bytes(usize),
+    /// Nothing yet.
+    Pending,
+}
+
+impl Inbox {
+    /// An inbox that asks for more while less than `limit` bytes wait in it.
+    pub fn new(limit: usize) -> Self {
+        Self { state: Mutex::default(), arrived: Condvar::new(), limit }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds what the client has sent. False: enough waits, read no more until [`Self::resume`] says so.
+    pub fn feed(&self, piece: Vec<u8>) -> bool {
+        let mut state = self.state();
+        if !piece.is_empty() {
+            state.waiting += piece.len();
+            state.pieces.push_back(piece);
+            self.arrived.notify_all();
+        }
+        state.paused = state.waiting >= self.limit;
+        !state.paused
+    }
+
+    /// Nothing more comes: the body is whole, or broken.
+    pub fn close(&self, how: Result<(), Broken>) {
+        let mut state = self.state();
+        state.over.get_or_insert(how);
+        self.arrived.notify_all();
+    }
+
+    /// Whether the event loop stopped reading and may go on; it then counts as reading again.
+    pub fn resume(&self) -> bool {
+        let mut state = self.state();
+        let resumed = state.paused && state.waiting < self.limit && state.over.is_none();
+        if resumed {
+            state.paused = false;
+        }
+        resumed
+    }
+
+    /// Whether the event loop has stopped reading.
+    pub fn is_paused(&self) -> bool {
+        self.state().paused
+    }
+
+    /// Reads what is there. The second value: the event loop should be told that there is room again.
+    pub fn try_read(&self, buffer: &mut [u8]) -> Result<(Read, bool), Broken> {
+        let mut state = self.state();
+        let mut count = 0;
+        while count < buffer.len() {
+            let taken = state.taken;
+            let Some(piece) = state.pieces.front() else { break };
+            let step = cmp::min(piece.len() - taken, buffer.len() - count);
+            buffer[count..count + step].copy_from_slice(&piece[taken..taken + step]);
+            count += step;
+            if taken + step == piece.len() {
+                state.pieces.pop_front();
+                state.taken = 0;
+            } else {
+                state.taken += step;
+            }
+        }
+        if count > 0 || buffer.is_empty() {
+            state.waiting -= count;
+            // Half empty, so that the two sides do not wake each other for every piece.
+            return Ok((Read::Bytes(count), state.paused && state.waiting <= self.limit / 2));
+        }
+        match state.over {
+            Some(Ok(())) => Ok((Read::Bytes(0), false)),
+            Some(Err(broken)) => Err(broken),
+            None => Ok((Read::Pending, false)),
+        }
+    }
+
+    /// Waits until a read gives something else than [`Read::Pending`]. Call it without the GIL.
+    pub fn wait(&self) {
+        let mut state = self.state();
+        while state.pieces.is_empty() && state.over.is_none() {
+            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn bytes_come_out_in_order_and_room_is_told_of() {
+        let inbox = Inbox::new(4);
+        assert!(inbox.feed(b"ab".to_vec()));
+        assert!(!inbox.feed(b"cdef".to_vec()), "full");
+        assert!(!inbox.resume());
+        let mut buffer = [0; 3];
+        assert_eq!(inbox.try_read(&mut buffer), Ok((Read::Bytes(3), false)));
+        assert_eq!(&buffer, b"abc");
+        assert_eq!(inbox.try_read(&mut buffer[..2]), Ok((Read::Bytes(2), true)));
+        assert_eq!(&buffer[..2], b"de");
+        assert!(inbox.resume() && !inbox.resume());
+        inbox.close(Ok(()));
+        assert_eq!(inbox.try_read(&mut buffer), Ok((Read::Bytes(1), false)));
+        assert_eq!(inbox.try_read(&mut buffer), Ok((Read::Bytes(0), false)));
+    }
+
+    #[test]
+    fn what_came_before_the_break_is_still_read() {
+        let inbox = Inbox::new(4);
+        inbox.feed(b"ab".to_vec());
+        inbox.close(Err(Broken::ClientGone));
+        inbox.close(Ok(()));
+        let mut buffer = [0; 8];
+        assert_eq!(inbox.try_read(&mut buffer), Ok((Read::Bytes(2), false)));
+        assert_eq!(inbox.try_read(&mut buffer), Err(Broken::ClientGone));
+    }
+
+    #[test]
+    fn a_reader_waits_for_bytes_and_for_the_end() {
+        let inbox = Arc::new(Inbox::new(4));
+        assert_eq!(inbox.try_read(&mut [0; 1]), Ok((Read::Pending, false)));
+        let reader = Arc::clone(&inbox);
+        let thread = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            loop {
+                let mut buffer = [0; 2];
+                match reader.try_read(&mut buffer).unwrap().0 {
+                    Read::Pending => reader.wait(),
+                    Read::Bytes(0) => return all,
+                    Read::Bytes(count) => all.extend_from_slice(&buffer[..count]),
+                }
+            }
+        });
+        for piece in [&b"abc"[..], b"", b"defgh"] {
+            inbox.feed(piece.to_vec());
+        }
+        inbox.close(Ok(()));
+        assert_eq!(thread.join().unwrap(), b"abcdefgh");
+    }
+}

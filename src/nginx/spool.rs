@@ -1,0 +1,53 @@
+//! What a slow client has not taken yet, in a temporary file: so that no thread waits for it.
+
+use std::fs::File;
+use std::mem::ManuallyDrop;
+use std::os::fd::FromRawFd;
+use std::os::unix::fs::FileExt;
+
+use nginx_sys::*;
+
+use super::ffi::OK;
+
+/// A temporary file of nginx's, without a name by now; nginx closes it with the request's pool.
+pub(crate) struct Spool {
+    file: *mut ngx_file_t,
+    length: u64,
+}
+
+impl Spool {
+    /// Creates the file below `path`.
+    ///
+    /// # Safety
+    /// `r` must be a live request of the calling thread, and `path` a path of its configuration.
+    pub(crate) unsafe fn create(r: *mut ngx_http_request_t, path: *mut ngx_path_t) -> Option<Self> {
+        // SAFETY: as the caller vouches; null answers are handled; the file lives in the request's pool.
+        unsafe {
+            let pool = (*r).pool;
+            let file = ngx_pcalloc(pool, size_of::<ngx_file_t>()).cast::<ngx_file_t>().as_mut()?;
+            file.log = (*(*r).connection).log;
+            file.fd = -1;
+            (ngx_create_temp_file(file, path, pool, 0, 1, 0) == OK).then_some(Self { file, length: 0 })
+        }
+    }
+
+    /// The file, for nginx's buffers.
+    pub(crate) fn file(&self) -> *mut ngx_file_t {
+        self.file
+    }
+
+    /// How much has been written to it, in bytes.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Appends `bytes` and returns where they begin; an error when the disk takes no more.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> std::io::Result<u64> {
+        // SAFETY: the descriptor is open as long as the request's pool lives; it is not closed here.
+        let file = ManuallyDrop::new(unsafe { File::from_raw_fd((*self.file).fd) });
+        file.write_all_at(bytes, self.length)?;
+        let offset = self.length;
+        self.length += bytes.len() as u64;
+        Ok(offset)
+    }
+}
