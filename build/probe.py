@@ -71,4 +71,5 @@ system = SYSTEM_DIRS + tuple(os.path.join(each, multiarch) for each in SYSTEM_DI
 print("version=" + version)
 print("executable=" + os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable))
 print("libdir=" + folder)
-print("rpath=" + ("" if folder in system else folder))
+loaded_from = os.path.dirname(os.path.realpath(os.path.join(folder, library)))
+print("rpath=" + ("" if loaded_from in system else loaded_from))
