@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use nginx_sys::*;
 
+use super::accel::{self, Wishes};
 use super::conf::{self, LocConf};
 use super::ffi::{DONE, ERROR, OK, guard, pool_box, wsgi_set_log_request};
 use super::module::ngx_http_wsgi_module;
@@ -18,7 +19,7 @@ use super::worker::{Worker, worker};
 use super::{body, headers, log, output, request, waker};
 use crate::exchange::inbox::Inbox;
 use crate::exchange::log::{Level, Origin};
-use crate::exchange::response::{End, Failure};
+use crate::exchange::response::{End, Failure, Head};
 use crate::exchange::{Delivery, Exchange, Terms, now};
 
 const INTERNAL_SERVER_ERROR: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
@@ -39,6 +40,8 @@ pub(crate) struct Context {
     head_sent: Cell<bool>,
     /// The body goes nowhere: HEAD, 204, 304, or a filter that said so.
     discard: Cell<bool>,
+    /// `wsgi_buffering`, or what X-Accel-Buffering says.
+    buffering: Cell<bool>,
     /// When the application last sent something, or the client last took something; [`now`]'s microseconds.
     last_activity: Cell<u64>,
     /// What is on its way through nginx's filters.
@@ -117,6 +120,7 @@ unsafe fn attach_context(r: *mut ngx_http_request_t) -> Option<()> {
         detached: Cell::new(false),
         head_sent: Cell::new(false),
         discard: Cell::new(false),
+        buffering: Cell::new(false),
         last_activity: Cell::new(0),
         out: RefCell::default(),
     };
@@ -291,9 +295,7 @@ impl Context {
         self.last_activity.set(now());
         if let Some(head) = head {
             let length = matches!(end, Some(End::Complete)).then(|| parts.iter().map(|part| part.length()).sum());
-            // SAFETY: the request lives.
-            let rc = unsafe { headers::send(self.r, &head, length, self.location().force_ranges != 0) };
-            self.head_sent.set(true);
+            let Some(rc) = self.send_head(&head, length) else { return };
             if rc == ERROR || rc > OK {
                 return self.finish(rc);
             }
@@ -318,6 +320,38 @@ impl Context {
             None if rc == ERROR => self.finish(ERROR),
             None => self.wait_for_client(),
         }
+    }
+
+    /// Sends the head; `None`: nginx answers in the application's place.
+    fn send_head(&self, head: &Head, length: Option<u64>) -> Option<ngx_int_t> {
+        let location = self.location();
+        let wishes = Wishes::of(head, location);
+        if let Some(target) = wishes.redirect {
+            self.detach();
+            // SAFETY: the request lives, and the exchange has been cut off; the count is given back.
+            unsafe { ngx_http_finalize_request(self.r, accel::redirect(self.r, head, target)) };
+            return None;
+        }
+        // SAFETY: the request lives.
+        if unsafe { accel::intercepts(self.r, head, location) } {
+            self.finish(head.status as ngx_int_t);
+            return None;
+        }
+        self.buffering.set(wishes.buffering.unwrap_or(location.buffering != 0));
+        // SAFETY: as above.
+        let rc = unsafe {
+            match wishes.apply(self.r) {
+                Some(()) => headers::send(self.r, head, length, location),
+                None => ERROR,
+            }
+        };
+        self.head_sent.set(true);
+        Some(rc)
+    }
+
+    /// Whether a slow client's response may go to disk.
+    pub(crate) fn buffering(&self) -> bool {
+        self.buffering.get()
     }
 
     fn client_writable(&self) {

@@ -4,23 +4,30 @@ use std::ptr;
 
 use nginx_sys::*;
 
+use super::accel;
+use super::conf::LocConf;
 use super::ffi::{ERROR, OK, copy_to_pool, wsgi_header_multi};
 use crate::exchange::response::Head;
 
 const NO_CONTENT: u16 = NGX_HTTP_NO_CONTENT as u16;
 const NOT_MODIFIED: u16 = NGX_HTTP_NOT_MODIFIED as u16;
 
-/// Sets status and headers and sends them. `length`: that of the whole body, where it is known. `ranges`: a range filter may cut it.
+/// Sets status and headers and sends them. `length`: that of the whole body, where it is known.
 ///
 /// # Safety
 /// `r` must be a live request of the calling thread whose head has not been sent.
-pub(crate) unsafe fn send(r: *mut ngx_http_request_t, head: &Head, length: Option<u64>, ranges: bool) -> ngx_int_t {
+pub(crate) unsafe fn send(
+    r: *mut ngx_http_request_t,
+    head: &Head,
+    length: Option<u64>,
+    location: &LocConf,
+) -> ngx_int_t {
     // SAFETY: as the caller vouches.
     unsafe {
-        if set(r, head, length).is_none() {
+        if set(r, head, length, location).is_none() {
             return ERROR;
         }
-        (*r).set_allow_ranges(ranges.into());
+        (*r).set_allow_ranges((location.force_ranges != 0).into());
         (*r).set_single_range(1); // a part that has gone by cannot be sent again
         ngx_http_send_header(r)
     }
@@ -28,14 +35,16 @@ pub(crate) unsafe fn send(r: *mut ngx_http_request_t, head: &Head, length: Optio
 
 /// # Safety
 /// As [`send`].
-unsafe fn set(r: *mut ngx_http_request_t, head: &Head, length: Option<u64>) -> Option<()> {
+unsafe fn set(r: *mut ngx_http_request_t, head: &Head, length: Option<u64>, location: &LocConf) -> Option<()> {
     // SAFETY: as the caller vouches.
     unsafe {
         let out = &mut (*r).headers_out;
         out.status = head.status.into();
         out.status_line = copy_to_pool((*r).pool, &head.line)?;
         for (name, value) in head.fields.iter() {
-            set_field(r, name, value)?;
+            if !accel::is_hidden(&name.to_ascii_lowercase(), location) {
+                set_field(r, name, value)?;
+            }
         }
         match head.status {
             // A status line of our own keeps nginx from seeing to these itself.
@@ -61,7 +70,7 @@ unsafe fn set(r: *mut ngx_http_request_t, head: &Head, length: Option<u64>) -> O
 ///
 /// # Safety
 /// As [`send`].
-unsafe fn set_field(r: *mut ngx_http_request_t, name: &[u8], value: &[u8]) -> Option<()> {
+pub(crate) unsafe fn set_field(r: *mut ngx_http_request_t, name: &[u8], value: &[u8]) -> Option<()> {
     let lower = name.to_ascii_lowercase();
     // SAFETY: as the caller vouches; `push` gives a header of the response's list, which lives as long as the request.
     unsafe {

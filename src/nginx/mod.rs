@@ -1,5 +1,6 @@
 //! World 1: the event loop. Every line here runs on the thread that nginx calls, but for the log's sink.
 
+mod accel;
 mod body;
 mod conf;
 mod ffi;

@@ -215,7 +215,7 @@ pub(crate) unsafe fn send(
     out.backlog.extend(parts.into_iter().filter(|part| part.length() > 0).map(Piece::Part));
     if behind && !last {
         // The client is the slow side: what it has not taken must not hold the thread.
-        if location.buffering != 0 && context.exchange().is_some_and(|exchange| exchange.is_full()) {
+        if context.buffering() && context.exchange().is_some_and(|exchange| exchange.is_full()) {
             // SAFETY: as the caller vouches.
             let freed = unsafe { out.spool_backlog(r, location) };
             drop(out);

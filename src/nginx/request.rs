@@ -5,6 +5,7 @@ use std::ptr;
 
 use nginx_sys::*;
 
+use super::accel::split_path;
 use super::body;
 use super::conf::{LocConf, MainConf, Param};
 use super::ffi::{OK, bytes, list_items};
@@ -23,7 +24,7 @@ pub(crate) unsafe fn snapshot(r: *mut ngx_http_request_t, main: &MainConf, locat
     unsafe {
         let params = evaluated(r, location.params())?;
         let mut request = Request::with_capacity(1024);
-        request_line(&mut request, r);
+        request_line(&mut request, r, location)?;
         server_and_client(&mut request, r, main)?;
         if location.pass_request_headers != 0 {
             headers(&mut request, r, &params);
@@ -49,31 +50,39 @@ pub(crate) unsafe fn snapshot(r: *mut ngx_http_request_t, main: &MainConf, locat
 unsafe fn evaluated(r: *mut ngx_http_request_t, params: &[Param]) -> Option<Vec<(&Param, &[u8])>> {
     let mut values = Vec::with_capacity(params.len());
     for param in params {
-        let mut value = ngx_str_t::default();
-        // SAFETY: a complex value is not written to when it is evaluated, though nginx's signature says so.
-        unsafe {
-            if ngx_http_complex_value(r, ptr::from_ref(&param.value).cast_mut(), &mut value) != OK {
-                return None;
-            }
-            values.push((param, bytes(value)));
-        }
+        // SAFETY: as the caller vouches.
+        values.push((param, unsafe { complex_value(r, &param.value)? }));
     }
     Some(values)
 }
 
+/// The text of a value with variables; `None` when nginx is out of memory.
+///
 /// # Safety
 /// As [`snapshot`].
-unsafe fn request_line(request: &mut Request, r: *mut ngx_http_request_t) {
+unsafe fn complex_value<'a>(r: *mut ngx_http_request_t, value: &ngx_http_complex_value_t) -> Option<&'a [u8]> {
+    let mut text = ngx_str_t::default();
+    // SAFETY: as the caller vouches; nginx does not write to the value, though its signature says so; the text lives
+    // with the request.
+    unsafe { (ngx_http_complex_value(r, ptr::from_ref(value).cast_mut(), &mut text) == OK).then(|| bytes(text)) }
+}
+
+/// # Safety
+/// As [`snapshot`].
+unsafe fn request_line(request: &mut Request, r: *mut ngx_http_request_t, location: &LocConf) -> Option<()> {
     // SAFETY: the strings of a request live as long as it does.
     unsafe {
+        let mount = location.script_name.as_ref().map_or(Some(&[][..]), |prefix| complex_value(r, prefix))?;
+        let (script_name, path_info) = split_path(mount, bytes((*r).uri));
         let r = &*r;
         request.push(names::REQUEST_METHOD, &[bytes(r.method_name)]);
-        request.push(names::SCRIPT_NAME, &[b""]);
-        request.push(names::PATH_INFO, &[bytes(r.uri)]);
+        request.push(names::SCRIPT_NAME, &[script_name]);
+        request.push(names::PATH_INFO, &[path_info]);
         request.push(names::QUERY_STRING, &[bytes(r.args)]);
         request.push(names::REQUEST_URI, &[bytes(r.unparsed_uri)]);
         let protocol = bytes(r.http_protocol);
         request.push(names::SERVER_PROTOCOL, &[if protocol.is_empty() { b"HTTP/0.9" } else { protocol }]);
+        Some(())
     }
 }
 
@@ -178,9 +187,8 @@ unsafe fn auth_basic_is_on(r: *mut ngx_http_request_t) -> bool {
     // to the realm's complex value, null without the directive.
     unsafe {
         let conf = *(*r).loc_conf.add(ngx_http_auth_basic_module.ctx_index);
-        let Some(realm) = (*conf.cast::<*mut ngx_http_complex_value_t>()).as_mut() else { return false };
-        let mut value = ngx_str_t::default();
-        ngx_http_complex_value(r, realm, &mut value) == OK && bytes(value) != b"off"
+        let Some(realm) = (*conf.cast::<*const ngx_http_complex_value_t>()).as_ref() else { return false };
+        complex_value(r, realm).is_some_and(|realm| realm != b"off")
     }
 }
 

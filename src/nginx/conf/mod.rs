@@ -58,7 +58,7 @@ const fn location_command(name: ngx_str_t, where_and_args: ngx_uint_t, set: Sett
 use ngx::ngx_string;
 
 /// Every directive of the module; docs/directives.md has an entry for each.
-pub(crate) static mut COMMANDS: [ngx_command_t; 18] = [
+pub(crate) static mut COMMANDS: [ngx_command_t; 23] = [
     location_command(ngx_string!("wsgi_pass"), LOCATION | IN_IF_AND_LIMIT | TAKE12, setters::pass, 0),
     main_command(ngx_string!("wsgi_app"), BLOCK | TAKE1, app_block::app),
     main_command(ngx_string!("wsgi_pool"), TWO_OR_MORE, setters::pool),
@@ -131,6 +131,16 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 18] = [
         ngx_conf_set_flag_slot,
         offset_of!(LocConf, force_ranges),
     ),
+    location_command(
+        ngx_string!("wsgi_intercept_errors"),
+        ANYWHERE | FLAG,
+        ngx_conf_set_flag_slot,
+        offset_of!(LocConf, intercept_errors),
+    ),
+    location_command(ngx_string!("wsgi_hide_header"), ANYWHERE | TAKE1, setters::hide_header, 0),
+    location_command(ngx_string!("wsgi_pass_header"), ANYWHERE | TAKE1, setters::pass_header, 0),
+    location_command(ngx_string!("wsgi_ignore_headers"), ANYWHERE | ONE_OR_MORE, setters::ignore_headers, 0),
+    location_command(ngx_string!("wsgi_script_name"), ANYWHERE | TAKE1, setters::script_name, 0),
     ngx_command_t::empty(),
 ];
 
@@ -199,6 +209,13 @@ pub(crate) struct LocConf {
     pub(crate) pass_request_headers: usize,
     pub(crate) ignore_client_abort: usize,
     pub(crate) force_ranges: usize,
+    pub(crate) intercept_errors: usize,
+    /// Names in lower case.
+    pub(crate) hide_headers: Option<Rc<Vec<Vec<u8>>>>,
+    pub(crate) pass_headers: Option<Rc<Vec<Vec<u8>>>>,
+    /// A bit for each of [`super::accel::IGNORABLE`], or [`UNSET`].
+    pub(crate) ignored: usize,
+    pub(crate) script_name: Option<Rc<ngx_http_complex_value_t>>,
     pub(crate) max_temp_file_size: usize,
     pub(crate) temp_path: *mut ngx_path_t,
     /// Index into [`MainConf::passes`], or [`UNSET`].
@@ -256,6 +273,11 @@ pub(crate) unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_v
         pass_request_headers: UNSET,
         ignore_client_abort: UNSET,
         force_ranges: UNSET,
+        intercept_errors: UNSET,
+        hide_headers: None,
+        pass_headers: None,
+        ignored: UNSET,
+        script_name: None,
         max_temp_file_size: UNSET,
         temp_path: ptr::null_mut(),
         pass: UNSET,
@@ -285,6 +307,13 @@ fn default_temp_path(cf: &ngx_conf_t) -> ngx_path_init_t {
     ngx_path_init_t { name: ngx_str_t { len: path.len() - 1, data: name.data }, level: [1, 2, 0] }
 }
 
+/// A level that has one of its own forgets the outer one's, lists included.
+fn inherit_shared<T>(mine: &mut Option<Rc<T>>, theirs: &Option<Rc<T>>) {
+    if mine.is_none() {
+        mine.clone_from(theirs);
+    }
+}
+
 fn merge(cf: &mut ngx_conf_t, prev: &LocConf, conf: &mut LocConf) -> *mut c_char {
     let inherit = |mine: &mut usize, theirs: usize, default: usize| {
         if *mine == UNSET {
@@ -301,9 +330,12 @@ fn merge(cf: &mut ngx_conf_t, prev: &LocConf, conf: &mut LocConf) -> *mut c_char
     inherit(&mut conf.ignore_client_abort, prev.ignore_client_abort, 0);
     inherit(&mut conf.force_ranges, prev.force_ranges, 0);
     inherit(&mut conf.max_temp_file_size, prev.max_temp_file_size, 1 << 30);
-    if conf.params.is_none() {
-        conf.params.clone_from(&prev.params);
-    }
+    inherit(&mut conf.intercept_errors, prev.intercept_errors, 0);
+    inherit(&mut conf.ignored, prev.ignored, 0);
+    inherit_shared(&mut conf.params, &prev.params);
+    inherit_shared(&mut conf.hide_headers, &prev.hide_headers);
+    inherit_shared(&mut conf.pass_headers, &prev.pass_headers);
+    inherit_shared(&mut conf.script_name, &prev.script_name);
 
     // As with fastcgi_pass: `if` and limit_except take the handler of the location that they stand in.
     // SAFETY: while http {} is merged, `cf` carries an http context with every module's configurations.

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use nginx_sys::*;
 
+use super::super::accel::IGNORABLE;
 use super::super::ffi::{OK, UNSET};
 use super::directive::{Directive, Outcome, Refusal, core_loc_conf, set, text};
 use super::{LocConf, MainConf, Param, Pass};
@@ -36,6 +37,14 @@ setters! {
     virtualenv(MainConf) = set_virtualenv;
     /// `wsgi_param NAME VALUE [if_not_empty]`
     param(LocConf) = set_param;
+    /// `wsgi_hide_header FIELD`
+    hide_header(LocConf) = set_hide_header;
+    /// `wsgi_pass_header FIELD`
+    pass_header(LocConf) = set_pass_header;
+    /// `wsgi_ignore_headers FIELD ...`
+    ignore_headers(LocConf) = set_ignore_headers;
+    /// `wsgi_script_name PREFIX`
+    script_name(LocConf) = set_script_name;
 }
 
 /// What `pool=` names when it is not given and no `wsgi_pool default` says otherwise.
@@ -171,9 +180,46 @@ fn set_param(directive: &mut Directive<'_>, conf: &mut LocConf) -> Outcome {
         Some(word) => return Err(format!("invalid parameter \"{word}\"").into()),
     };
     let value = complex_value(directive, 2)?;
-    let params = conf.params.get_or_insert_default();
-    let params = Rc::get_mut(params).ok_or("a level that others have inherited from already")?;
-    params.push(Param { name, value, if_not_empty });
+    push(&mut conf.params, Param { name, value, if_not_empty })
+}
+
+/// Adds to a list that nobody has inherited yet: that happens when all of http {} has been read.
+fn push<T>(list: &mut Option<Rc<Vec<T>>>, item: T) -> Outcome {
+    Rc::get_mut(list.get_or_insert_default()).ok_or("a list that others have inherited already")?.push(item);
+    Ok(())
+}
+
+fn field_name(directive: &Directive<'_>) -> Vec<u8> {
+    directive.words().swap_remove(1).to_ascii_lowercase()
+}
+
+fn set_hide_header(directive: &mut Directive<'_>, conf: &mut LocConf) -> Outcome {
+    push(&mut conf.hide_headers, field_name(directive))
+}
+
+fn set_pass_header(directive: &mut Directive<'_>, conf: &mut LocConf) -> Outcome {
+    push(&mut conf.pass_headers, field_name(directive))
+}
+
+fn set_ignore_headers(directive: &mut Directive<'_>, conf: &mut LocConf) -> Outcome {
+    let mut ignored = if conf.ignored == UNSET { 0 } else { conf.ignored };
+    for word in directive.texts()? {
+        let which = IGNORABLE.iter().position(|name| name.eq_ignore_ascii_case(&word));
+        ignored |= 1 << which.ok_or_else(|| format!("invalid value \"{word}\""))?;
+    }
+    conf.ignored = ignored;
+    Ok(())
+}
+
+fn set_script_name(directive: &mut Directive<'_>, conf: &mut LocConf) -> Outcome {
+    if conf.script_name.is_some() {
+        return Err("is duplicate".into());
+    }
+    let prefix = directive.words().swap_remove(1);
+    if !matches!(prefix.first(), None | Some(b'/' | b'$')) {
+        return Err(format!("\"{}\" does not begin with \"/\"", String::from_utf8_lossy(&prefix)).into());
+    }
+    conf.script_name = Some(Rc::new(complex_value(directive, 1)?));
     Ok(())
 }
 
