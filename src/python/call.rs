@@ -1,0 +1,244 @@
+//! One call from its job to its end: the application, its result, `close()`.
+
+use std::mem;
+use std::sync::Arc;
+
+use super::bytes::{Batch, Graveyard};
+use super::class;
+use super::errors::{self, InCall};
+use super::file_wrapper;
+use super::fork;
+use super::input::Input;
+use super::interpreter::Python;
+use super::object::{Attached, Kind, Object, Raised, Result};
+use super::start_response::{Response, Sent};
+use crate::exchange::Exchange;
+use crate::exchange::log::Level;
+use crate::exchange::response::{End, Failure};
+
+/// So many copied bytes travel as one message; what has more goes out in several, at the client's pace.
+const MOST_COPIED: usize = 1024 * 1024;
+
+/// Why a response is not (wholly) there.
+enum Problem<'py> {
+    /// An exception, and where.
+    Raised(&'static str, Raised<'py>),
+    /// The application did what it must not do.
+    Misuse(String),
+}
+
+type Outcome<'py, T> = std::result::Result<T, Problem<'py>>;
+
+/// Runs a call that has begun, to its end.
+pub(super) fn run(py: Attached<'_>, python: &Python, graveyard: &Arc<Graveyard>, exchange: &Arc<Exchange>) {
+    let app = &python.apps[exchange.app()];
+    let Some(application) = &app.callable else {
+        let record = format!("application \"{}\" could not be imported, see above", app.name);
+        return exchange.end(End::Failed(failure(record)));
+    };
+    let _in_call = InCall::new(exchange.origin());
+    let _context = py.fresh_context();
+    let response = Response::new(exchange.clone(), graveyard.clone(), app.name.clone(), python.write);
+    match class::instantiate(python.classes.response.get(py), response) {
+        Ok(start_response) => {
+            Call { py, python, graveyard, exchange, app: &app.name, start_response }.run(application.get(py));
+        }
+        Err(raised) => {
+            let record = python.describe(py, &app.name, "exception before the call", &raised);
+            exchange.end(End::Failed(failure(record)));
+        }
+    }
+}
+
+fn failure(record: String) -> Failure {
+    Failure { status: 500, level: Level::Error, record }
+}
+
+/// A call under way.
+struct Call<'a, 'py> {
+    py: Attached<'py>,
+    python: &'a Python,
+    graveyard: &'a Arc<Graveyard>,
+    exchange: &'a Arc<Exchange>,
+    app: &'a str,
+    start_response: Object<'py>,
+}
+
+impl<'py> Call<'_, 'py> {
+    fn response(&self) -> &Response {
+        // SAFETY: made by `run` as an instance of the type for `Response`.
+        unsafe { class::value(&self.start_response) }
+    }
+
+    fn run(&self, application: &Object<'py>) {
+        let result = self.call(application).map_err(|raised| Problem::Raised("exception in the call", raised));
+        self.leave_if_child(result.as_ref().err());
+        match result {
+            Ok(result) => {
+                let delivered = self.deliver(&result);
+                self.leave_if_child(delivered.as_ref().err());
+                let outcome = self.close(&result, delivered);
+                self.leave_if_child(outcome.as_ref().err());
+                self.finish(outcome);
+            }
+            Err(problem) => self.finish(Err(problem)),
+        }
+        self.response().close();
+    }
+
+    /// Calls the application. Its environ is its own afterwards.
+    fn call(&self, application: &Object<'py>) -> Result<'py, Object<'py>> {
+        let (py, python) = (self.py, self.python);
+        let input = class::instantiate(python.classes.input.get(py), Input::new(self.exchange.clone()))?;
+        let template = python.templates[self.exchange.pool()].get(py);
+        let environ = python.keys.environ(template, &self.exchange.request, &input)?;
+        application.call(&[&environ, &self.start_response])
+    }
+
+    /// Sends what the application returned; what is left to go out with the end is returned.
+    fn deliver(&self, result: &Object<'py>) -> Outcome<'py, Batch> {
+        if result.is_plain_sequence() {
+            return self.gather(result);
+        }
+        if result.is_exactly(self.python.classes.file_wrapper.get(self.py)) {
+            let part = file_wrapper::part(self.py, self.python, result, self.response().allowance());
+            if let Some(part) = part.map_err(|raised| Problem::Raised("exception in wsgi.file_wrapper", raised))? {
+                let mut batch = Batch::default();
+                batch.push_file(part);
+                return Ok(batch);
+            }
+        }
+        if !result.is_iterable() {
+            return Err(Problem::Misuse(format!("it returned {}, which is not iterable", result.type_name())));
+        }
+        let iterator = result.iter().map_err(in_step)?;
+        // What is left of a list is all there, whoever wraps it; but a response that ends by itself must not wait.
+        if iterator.is_plain_iterator() && !self.response().is_declared() {
+            return self.gather_rest(&iterator);
+        }
+        self.stream(&iterator)
+    }
+
+    /// All chunks of a list or a tuple.
+    fn gather(&self, chunks: &Object<'py>) -> Outcome<'py, Batch> {
+        let mut batch = Batch::default();
+        let Some(sequence) = chunks.sequence() else { return Ok(batch) };
+        let mut index = 0;
+        while let Some(chunk) = sequence.item(index) {
+            index += 1;
+            if !self.gather_one(&mut batch, &chunk)? {
+                break;
+            }
+        }
+        Ok(batch)
+    }
+
+    /// All chunks that an iterator over a list or a tuple still has.
+    fn gather_rest(&self, iterator: &Object<'py>) -> Outcome<'py, Batch> {
+        let mut batch = Batch::default();
+        while let Some(chunk) = iterator.next().map_err(in_step)? {
+            if !self.gather_one(&mut batch, &chunk)? {
+                break;
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Adds a chunk; false: no more are wanted.
+    fn gather_one(&self, batch: &mut Batch, chunk: &Object<'py>) -> Outcome<'py, bool> {
+        self.add(batch, chunk)?;
+        if batch.copied() < MOST_COPIED { Ok(true) } else { self.send(mem::take(batch)) }
+    }
+
+    /// Sends each chunk as it comes.
+    fn stream(&self, iterator: &Object<'py>) -> Outcome<'py, Batch> {
+        while let Some(chunk) = iterator.next().map_err(in_step)? {
+            let mut batch = Batch::default();
+            self.add(&mut batch, &chunk)?;
+            drop(chunk);
+            if batch.length() > 0 && !self.send(batch)? {
+                break;
+            }
+        }
+        Ok(Batch::default())
+    }
+
+    fn add(&self, batch: &mut Batch, chunk: &Object<'py>) -> Outcome<'py, ()> {
+        if batch.push(chunk, self.graveyard) {
+            return Ok(());
+        }
+        Err(Problem::Misuse(format!("it gave a chunk of type {}; only bytes may be sent", chunk.type_name())))
+    }
+
+    /// Sends some of the response; false: no more is wanted.
+    fn send(&self, batch: Batch) -> Outcome<'py, bool> {
+        match self.response().send(batch) {
+            // An application may work on when all is said: what it does then is its own affair, unless it says more.
+            Sent::Room | Sent::Complete => Ok(true),
+            Sent::Full => Ok(self.response().wait_room(self.py)),
+            Sent::Over | Sent::Gone => Ok(false),
+            Sent::NotStarted => Err(Problem::Misuse("it gave a chunk before it called start_response".into())),
+        }
+    }
+
+    /// Calls the result's `close()`, once, whatever came before.
+    fn close(&self, result: &Object<'py>, delivered: Outcome<'py, Batch>) -> Outcome<'py, Batch> {
+        if result.is_plain_sequence() {
+            return delivered;
+        }
+        let closed = result.attr_or_none(self.python.names.close.get(self.py)).and_then(|close| match close {
+            Some(close) => close.call(&[]).map(drop),
+            None => Ok(()),
+        });
+        let closed = closed.map_err(|raised| Problem::Raised("exception in close()", raised));
+        match (delivered, closed) {
+            (delivered, Ok(())) => delivered,
+            (Ok(_), Err(problem)) => Err(problem),
+            (Err(first), Err(second)) => {
+                errors::write(Level::Error, self.record(&second).as_bytes());
+                Err(first)
+            }
+        }
+    }
+
+    /// Sends the end.
+    fn finish(&self, outcome: Outcome<'py, Batch>) {
+        let problem = match outcome {
+            Ok(batch) => match self.response().finish(batch) {
+                Ok(()) => return,
+                Err(misuse) => Problem::Misuse(misuse),
+            },
+            Err(problem) => problem,
+        };
+        let response = self.response();
+        if response.is_over() {
+            // The client has all of it.
+            return errors::write(Level::Error, self.record(&problem).as_bytes());
+        }
+        let told = matches!(&problem, Problem::Raised(_, raised) if raised.is(Kind::BrokenPipe)) && response.is_gone();
+        // Who was told by write() that the client had gone may well give up.
+        self.exchange.end(if told { End::Complete } else { End::Failed(failure(self.record(&problem))) });
+    }
+
+    fn record(&self, problem: &Problem<'py>) -> String {
+        match problem {
+            Problem::Raised(place, raised) => self.python.describe(self.py, self.app, place, raised),
+            Problem::Misuse(message) => format!("application \"{}\": {message}", self.app),
+        }
+    }
+
+    /// A fork of the worker ends here, where the application's code has ended in it.
+    fn leave_if_child(&self, problem: Option<&Problem<'py>>) {
+        if fork::is_child() {
+            let raised = match problem {
+                Some(Problem::Raised(_, raised)) => Some(raised),
+                _ => None,
+            };
+            self.python.leave_child(self.py, raised);
+        }
+    }
+}
+
+fn in_step(raised: Raised<'_>) -> Problem<'_> {
+    Problem::Raised("exception in a step of its response", raised)
+}

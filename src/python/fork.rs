@@ -1,0 +1,68 @@
+//! `os.fork` in an application leaves a copy of the nginx worker with one thread. It must not act as one.
+//!
+//! The child keeps off the event loop and the pool, logs to its standard error, and leaves by `_exit` when the
+//! application's code ends in it, so that neither nginx's nor our exit code runs.
+
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// This process is a fork of the worker.
+static CHILD: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process is a fork of the worker.
+#[inline]
+pub(super) fn is_child() -> bool {
+    CHILD.load(Ordering::Relaxed)
+}
+
+/// Watches for forks from now on.
+pub(super) fn watch() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: the handler does what is allowed after a fork of a process with threads.
+        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    });
+}
+
+extern "C" fn in_child() {
+    CHILD.store(true, Ordering::Relaxed);
+    // nginx's handlers only note a signal for an event loop that does not run here: a child that keeps them
+    // cannot be terminated. As with exec, what was ignored stays ignored. Crash handlers stay, too.
+    const CRASHES: [i32; 7] =
+        [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGABRT, libc::SIGKILL, libc::SIGSTOP];
+    for signal in (1..32).filter(|signal| !CRASHES.contains(signal)) {
+        let mut action = MaybeUninit::<libc::sigaction>::uninit();
+        // SAFETY: sigaction is async-signal-safe and fills `action` when it succeeds.
+        unsafe {
+            if libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) != 0 {
+                continue;
+            }
+            let mut action = action.assume_init();
+            if action.sa_sigaction != libc::SIG_DFL && action.sa_sigaction != libc::SIG_IGN {
+                action.sa_sigaction = libc::SIG_DFL;
+                action.sa_flags = 0;
+                libc::sigaction(signal, &action, ptr::null_mut());
+            }
+        }
+    }
+}
+
+/// Writes to the standard error, whatever becomes of it.
+pub(super) fn write_stderr(mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        // SAFETY: the pointer and the length are those of a slice.
+        let written = unsafe { libc::write(2, bytes.as_ptr().cast(), bytes.len()) };
+        if written <= 0 {
+            return;
+        }
+        bytes = &bytes[written as usize..];
+    }
+}
+
+/// Ends the child.
+pub(super) fn leave(code: i32) -> ! {
+    // SAFETY: ends the process without running any code of it.
+    unsafe { libc::_exit(code) }
+}

@@ -1,0 +1,139 @@
+//! What `start_response` is given: checked against PEP 3333 and RFC 9110, so that nothing in it can split a response.
+
+use super::object::{Attached, Kind, NotLatin1, Object, Raised, Result};
+use crate::exchange::response::Head;
+
+/// Fields that belong to the connection, hence to the server.
+const HOP_BY_HOP: [&[u8]; 9] = [
+    b"connection",
+    b"keep-alive",
+    b"proxy-authenticate",
+    b"proxy-authorization",
+    b"te",
+    b"trailer",
+    b"trailers",
+    b"transfer-encoding",
+    b"upgrade",
+];
+
+/// A head that may be sent.
+#[derive(Debug)]
+pub(super) struct Start {
+    pub(super) head: Head,
+    /// The value of Content-Length.
+    pub(super) declared: Option<u64>,
+    /// Names of hop-by-hop fields that were left out.
+    pub(super) dropped: Vec<String>,
+}
+
+/// Checks the arguments of `start_response`.
+pub(super) fn check<'py>(py: Attached<'py>, status: &Object<'py>, headers: &Object<'py>) -> Result<'py, Start> {
+    let mut start = Start { head: Head::default(), declared: None, dropped: Vec::new() };
+    check_status(py, status, &mut start.head)?;
+    let list = headers.sequence().filter(|sequence| sequence.list).ok_or_else(|| {
+        let message = format!("the headers must be a list of tuples, not {}", headers.type_name());
+        Raised::new(py, Kind::Type, &message)
+    })?;
+    for index in 0..list.len() {
+        let Some(item) = list.item(index) else { break };
+        check_item(py, index, &item, &mut start)?;
+    }
+    Ok(start)
+}
+
+/// A str that must be latin-1; `what` names it.
+fn latin1<'a, 'py>(py: Attached<'py>, text: &'a Object<'py>, what: impl Fn() -> String) -> Result<'py, &'a [u8]> {
+    text.as_latin1().map_err(|problem| match problem {
+        NotLatin1::NotText => Raised::new(py, Kind::Type, &format!("{} must be str, not {}", what(), text.type_name())),
+        NotLatin1::Wide => Raised::new(py, Kind::Value, &format!("{} has a character beyond latin-1", what())),
+    })
+}
+
+fn check_status<'py>(py: Attached<'py>, status: &Object<'py>, head: &mut Head) -> Result<'py, ()> {
+    let line = latin1(py, status, || "the status".into())?;
+    let refuse = |problem: &str| {
+        let message = format!("the status \"{}\" {problem}", line.escape_ascii());
+        Err(Raised::new(py, Kind::Value, &message))
+    };
+    let (code, rest) = line.split_at(line.len().min(3));
+    if code.len() != 3 || !code.iter().all(u8::is_ascii_digit) || rest.first() != Some(&b' ') {
+        return refuse("is not three digits, a space and a reason");
+    }
+    if line.iter().any(u8::is_ascii_control) {
+        return refuse("has a control character");
+    }
+    head.status = code.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
+    match head.status {
+        0..=99 => refuse("is below 100"),
+        100..=199 => refuse("is an interim one, which a WSGI application cannot send"),
+        _ => {
+            head.line = line.to_vec();
+            Ok(())
+        }
+    }
+}
+
+fn check_item<'py>(py: Attached<'py>, index: usize, item: &Object<'py>, start: &mut Start) -> Result<'py, ()> {
+    let pair = item.sequence().filter(|sequence| !sequence.list && sequence.len() == 2);
+    let Some((name, value)) = pair.and_then(|pair| Some((pair.item(0)?, pair.item(1)?))) else {
+        let message = format!("header {index} must be a tuple (name, value), not {}", describe(item));
+        return Err(Raised::new(py, Kind::Type, &message));
+    };
+    let name = latin1(py, &name, || format!("the name of header {index}"))?;
+    if name.is_empty() || !name.iter().copied().all(is_token) {
+        let message = format!("\"{}\" is not the name of a header", name.escape_ascii());
+        return Err(Raised::new(py, Kind::Value, &message));
+    }
+    let value = latin1(py, &value, || format!("the value of header {}", name.escape_ascii()))?;
+    if let Some(&bad) = value.iter().find(|&&byte| byte.is_ascii_control() && byte != b'\t') {
+        let message = format!("the value of header {} has a control character (code {bad})", name.escape_ascii());
+        return Err(Raised::new(py, Kind::Value, &message));
+    }
+    add(py, name, value, start)
+}
+
+fn describe(item: &Object<'_>) -> String {
+    match item.sequence() {
+        Some(sequence) => format!("a {} of {}", item.type_name(), sequence.len()),
+        None => item.type_name(),
+    }
+}
+
+fn add<'py>(py: Attached<'py>, name: &[u8], value: &[u8], start: &mut Start) -> Result<'py, ()> {
+    match name.len() {
+        14 if name.eq_ignore_ascii_case(b"Content-Length") => {
+            let length = content_length(py, value)?;
+            match start.declared.replace(length) {
+                None => start.head.fields.push(name, value.trim_ascii()),
+                Some(before) if before == length => {}
+                Some(_) => return Err(Raised::new(py, Kind::Value, "there are two different Content-Length headers")),
+            }
+        }
+        10 if name.eq_ignore_ascii_case(b"Connection") && value.trim_ascii().eq_ignore_ascii_case(b"close") => {
+            start.head.fields.push(name, value);
+        }
+        2..=19 if HOP_BY_HOP.iter().any(|hop| name.eq_ignore_ascii_case(hop)) => {
+            start.dropped.push(name.escape_ascii().to_string());
+        }
+        _ => start.head.fields.push(name, value),
+    }
+    Ok(())
+}
+
+fn content_length<'py>(py: Attached<'py>, value: &[u8]) -> Result<'py, u64> {
+    let digits = value.trim_ascii();
+    let number = if digits.iter().all(u8::is_ascii_digit) { std::str::from_utf8(digits).ok() } else { None };
+    // nginx counts in signed numbers.
+    match number.and_then(|digits| digits.parse::<i64>().ok()) {
+        Some(length) => Ok(length as u64),
+        None => {
+            let message = format!("the value of header Content-Length, \"{}\", is not a length", value.escape_ascii());
+            Err(Raised::new(py, Kind::Value, &message))
+        }
+    }
+}
+
+/// A `tchar` of RFC 9110.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}

@@ -1,0 +1,223 @@
+//! python-main: the thread that initialises the interpreter, imports the applications, and finalises.
+
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use pyo3_ffi as ffi;
+
+use super::bytes::Graveyard;
+use super::interpreter::{self, Interpreter, Python};
+use super::object::Attached;
+use super::{errors, fork, init, role};
+use crate::exchange::Exchange;
+use crate::exchange::log::{self, Level, Origin};
+use crate::exchange::spec::Spec;
+
+/// The stack that a process's first thread has, and Python programs expect.
+const STACK: usize = 8 * 1024 * 1024;
+/// A finalisation that has begun cannot be called off: it gets this much more than its time.
+const LAST_GRACE: Duration = Duration::from_secs(2);
+
+/// Serving; the interpreter may be finalised.
+const RUNNING: u8 = 0;
+/// Being finalised.
+const FINALISING: u8 = 1;
+/// Given up: it is never finalised.
+const ABANDONED: u8 = 2;
+
+/// What was known when the module was built.
+#[derive(Clone, Debug)]
+pub struct BuildInfo {
+    /// The python that `sys.executable` names where no virtual environment says otherwise.
+    pub executable: PathBuf,
+}
+
+enum Command {
+    /// Much lies in the graveyard.
+    Clear,
+    /// Log where a call is.
+    LogStack(Arc<Exchange>, String),
+    /// Join the threads, and finalise by then.
+    Stop(Instant),
+}
+
+/// The event loop's handle on python-main.
+#[derive(Debug)]
+pub struct Main {
+    commands: Sender<Command>,
+    done: Receiver<()>,
+    phase: Arc<AtomicU8>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Main {
+    /// Starts python-main, which initialises CPython, imports the applications in their order and logs what fails,
+    /// then calls `ready`, which starts the threads of the pools. Returns at once.
+    pub fn start(
+        spec: Spec,
+        build: BuildInfo,
+        ready: impl FnOnce(&Arc<Interpreter>) -> Vec<JoinHandle<()>> + Send + 'static,
+    ) -> io::Result<Self> {
+        let (commands, inbox) = mpsc::channel();
+        let (finished, done) = mpsc::channel();
+        let phase = Arc::new(AtomicU8::new(RUNNING));
+        let poke = commands.clone();
+        let graveyard = Graveyard::new(Box::new(move || {
+            let _ = poke.send(Command::Clear);
+        }));
+        let for_main = Arc::clone(&phase);
+        let thread = thread::Builder::new().name("python-main".into()).stack_size(STACK).spawn(move || {
+            fork::watch();
+            let (main, interpreter) = MainThread::initialise(&spec, &build, graveyard);
+            let threads = ready(&interpreter);
+            let deadline = main.serve(&interpreter, &inbox);
+            for thread in threads {
+                let _ = thread.join();
+            }
+            main.end(interpreter, deadline, &for_main);
+            let _ = finished.send(());
+        })?;
+        Ok(Self { commands, done, phase, thread: Some(thread) })
+    }
+
+    /// Has the Python stack of a call logged, as a record of its request that begins with `why`. Never blocks.
+    pub fn log_stack(&self, exchange: Arc<Exchange>, why: String) {
+        let _ = self.commands.send(Command::LogStack(exchange, why));
+    }
+
+    /// Ends the interpreter, after its threads; the pools must have been told to stop. False: not in that time, and
+    /// then never. Python code may still be running in that case: leave the process by `_exit`.
+    pub fn stop(&mut self, within: Duration) -> bool {
+        let Some(thread) = self.thread.take() else { return false };
+        let _ = self.commands.send(Command::Stop(Instant::now() + within));
+        let mut in_time = self.done.recv_timeout(within).is_ok();
+        if !in_time && self.abandon() == Err(FINALISING) {
+            in_time = self.done.recv_timeout(LAST_GRACE).is_ok();
+        }
+        if in_time {
+            let _ = thread.join();
+        }
+        in_time
+    }
+
+    fn abandon(&self) -> Result<u8, u8> {
+        self.phase.compare_exchange(RUNNING, ABANDONED, Ordering::AcqRel, Ordering::Acquire)
+    }
+}
+
+impl Drop for Main {
+    fn drop(&mut self) {
+        let _ = self.abandon();
+    }
+}
+
+/// The thread's own side. Without an interpreter, the state is null.
+struct MainThread {
+    state: *mut ffi::PyThreadState,
+}
+
+impl MainThread {
+    fn initialise(spec: &Spec, build: &BuildInfo, graveyard: Arc<Graveyard>) -> (Self, Arc<Interpreter>) {
+        let (executable, virtualenvs) = interpreter::executable(spec, &build.executable);
+        let mut main = Self { state: std::ptr::null_mut() };
+        let python = init::initialise(executable.as_deref()).and_then(|()| {
+            // SAFETY: Py_InitializeFromConfig attaches the thread that calls it.
+            let py = unsafe { Attached::assume() };
+            let made = panic::catch_unwind(AssertUnwindSafe(|| Python::new(py, spec, &virtualenvs)));
+            let python = match made {
+                Ok(Ok(python)) => Ok(python),
+                Ok(Err(raised)) => Err(raised.summary()),
+                Err(_) => Err("panic in nginx-wsgi".into()),
+            };
+            // SAFETY: attached since the initialisation.
+            main.state = unsafe { ffi::PyEval_SaveThread() };
+            python
+        });
+        if let Err(reason) = &python {
+            let record = format!("Python could not be initialised: {reason}");
+            log::write(Level::Alert, Origin::default(), record.as_bytes());
+        }
+        (main, Arc::new(Interpreter { python, graveyard }))
+    }
+
+    /// Runs something attached.
+    fn attached<R>(&self, work: impl for<'py> FnOnce(Attached<'py>) -> R) -> R {
+        struct Detach;
+        impl Drop for Detach {
+            fn drop(&mut self) {
+                // SAFETY: attached below; a panic in `work` ends here, too.
+                unsafe { ffi::PyEval_SaveThread() };
+            }
+        }
+        // SAFETY: this thread's own state, which is not attached.
+        unsafe { ffi::PyEval_RestoreThread(self.state) };
+        let _detach = Detach;
+        // SAFETY: as just done.
+        work(unsafe { Attached::assume() })
+    }
+
+    /// Does what it is told until it is to stop; then, by when.
+    fn serve(&self, interpreter: &Interpreter, inbox: &Receiver<Command>) -> Instant {
+        loop {
+            match inbox.recv() {
+                Ok(Command::Clear) if !self.state.is_null() => {
+                    self.attached(|py| interpreter.graveyard.clear(py));
+                }
+                Ok(Command::Clear) => {}
+                Ok(Command::LogStack(exchange, why)) => self.log_stack(interpreter, &exchange, &why),
+                Ok(Command::Stop(deadline)) => return deadline,
+                // The handle and the graveyard's share are gone: nobody will ask for anything any more.
+                Err(_) => loop {
+                    thread::park();
+                },
+            }
+        }
+    }
+
+    fn log_stack(&self, interpreter: &Interpreter, exchange: &Exchange, why: &str) {
+        let stack = match &interpreter.python {
+            // Asked for while attached: the call cannot end, nor the thread take another, until it is known.
+            Ok(python) => self.attached(|py| python.stack(py, exchange.thread()?)),
+            Err(_) => None,
+        };
+        let record = match stack {
+            Some(stack) => format!("{why}\n{stack}"),
+            None => why.to_owned(),
+        };
+        log::write(Level::Error, exchange.origin(), record.as_bytes());
+    }
+
+    /// Finalises, unless the event loop has given up by then.
+    fn end(&self, interpreter: Arc<Interpreter>, deadline: Instant, phase: &AtomicU8) {
+        if self.state.is_null() {
+            return;
+        }
+        if let Ok(python) = &interpreter.python {
+            self.attached(|py| drop(python.functions.shut_down.get(py).call(&[])));
+        }
+        errors::flush_lines();
+        let all_back = role::close(deadline.saturating_duration_since(Instant::now()));
+        let mine = phase.compare_exchange(RUNNING, FINALISING, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if !(all_back && mine) {
+            loop {
+                thread::park();
+            }
+        }
+        // SAFETY: this thread initialised the interpreter; no other of ours can come back into it.
+        unsafe {
+            ffi::PyEval_RestoreThread(self.state);
+            let py = Attached::assume();
+            interpreter.graveyard.clear(py);
+            if let Some(Interpreter { python: Ok(python), .. }) = Arc::into_inner(interpreter) {
+                python.release(py);
+            }
+            ffi::Py_FinalizeEx();
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! World 3: CPython. Pool threads and python-main, never the event loop.
+//!
+//! [`Main`] is the event loop's handle on python-main, the thread that owns the interpreter's beginning and end.
+//! A pool thread has a [`Thread`], and runs its jobs with it. `unsafe` towards CPython is in object.rs and class.rs,
+//! which the other files build on; the rest of it is where threads and the interpreter begin and end.
+
+mod app;
+mod bytes;
+mod call;
+mod class;
+mod environ;
+mod errors;
+mod file_wrapper;
+mod fork;
+mod head;
+mod init;
+mod input;
+mod interpreter;
+mod main_thread;
+mod object;
+mod role;
+mod start_response;
+#[cfg(test)]
+mod tests;
+mod thread;
+mod virtualenv;
+
+pub use init::version;
+pub use interpreter::Interpreter;
+pub use main_thread::{BuildInfo, Main};
+pub use role::forbid_on_this_thread;
+pub use thread::Thread;
+pub use virtualenv::check_virtualenv;

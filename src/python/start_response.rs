@@ -1,0 +1,355 @@
+//! `start_response` and the `write` that it returns: one object per call, which checks the head and sends what follows.
+
+use std::ffi::CStr;
+use std::ptr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pyo3_ffi as ffi;
+
+use super::bytes::{Batch, Graveyard};
+use super::class::{self, Behaviour, Bound, Call, Class, Method, method};
+use super::head::{self, Start};
+use super::object::{Attached, Borrowed, Kind, Object, Raised, Result, callback};
+use super::{errors, fork};
+use crate::exchange::log::Level;
+use crate::exchange::response::{End, Head};
+use crate::exchange::{Exchange, Gone, names};
+
+/// What the exchange said to something sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// Go on.
+    Room,
+    /// Wait for room before the next.
+    Full,
+    /// Content-Length is reached, and the response has been ended with this message.
+    Complete,
+    /// It had been ended before.
+    Over,
+    /// `start_response` has not been called.
+    NotStarted,
+    /// Nobody listens any more.
+    Gone,
+}
+
+/// How far a response has come.
+#[derive(Default)]
+struct State {
+    /// Given, and not yet sent.
+    head: Option<Head>,
+    /// `start_response` has been called.
+    started: bool,
+    /// The head is out.
+    head_sent: bool,
+    /// What Content-Length promises.
+    declared: Option<u64>,
+    /// 204 and 304 have no body.
+    status_without_body: bool,
+    /// Body bytes sent.
+    sent: u64,
+    /// More came than Content-Length promises.
+    overlong: bool,
+    /// The end has been sent, or must not be any more.
+    over: bool,
+    /// Nobody listens.
+    gone: bool,
+}
+
+/// The value in a `start_response`.
+pub(super) struct Response {
+    exchange: Arc<Exchange>,
+    graveyard: Arc<Graveyard>,
+    /// The name of the application, for messages.
+    app: Arc<str>,
+    /// A HEAD request: whatever the application gives, no body is sent.
+    is_head: bool,
+    write: &'static Bound,
+    state: Mutex<State>,
+}
+
+impl Response {
+    pub(super) fn new(
+        exchange: Arc<Exchange>,
+        graveyard: Arc<Graveyard>,
+        app: Arc<str>,
+        write: &'static Bound,
+    ) -> Self {
+        let is_head = exchange.request.get(names::REQUEST_METHOD) == Some(b"HEAD");
+        Self { exchange, graveyard, app, is_head, write, state: Mutex::default() }
+    }
+
+    /// The `write` callable, to be bound to each response.
+    pub(super) fn write_method() -> &'static Bound {
+        Bound::new(&method!(Response, c"write", write, c"Send bytes of the response body."))
+    }
+
+    /// Never held while waiting for the interpreter, as no Python code runs under it.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether something has been sent that cannot be taken back.
+    pub(super) fn is_head_sent(&self) -> bool {
+        self.state().head_sent
+    }
+
+    /// Whether the client has gone while something was sent.
+    pub(super) fn is_gone(&self) -> bool {
+        self.state().gone
+    }
+
+    /// Whether the end has been sent.
+    pub(super) fn is_over(&self) -> bool {
+        self.state().over
+    }
+
+    /// Whether there is a Content-Length.
+    pub(super) fn is_declared(&self) -> bool {
+        self.state().declared.is_some()
+    }
+
+    /// How many bytes Content-Length still has room for.
+    pub(super) fn allowance(&self) -> u64 {
+        let state = self.state();
+        state.declared.map_or(u64::MAX, |declared| declared.saturating_sub(state.sent))
+    }
+
+    /// Nothing may be sent any more, by whoever still has `write`.
+    pub(super) fn close(&self) {
+        let mut state = self.state();
+        state.over = true;
+        state.head = None;
+    }
+
+    /// Cuts a batch to what may be sent, and notes what is cut off.
+    fn admit(&self, state: &mut State, batch: &mut Batch) {
+        if self.is_head || state.status_without_body {
+            if !self.is_head && batch.length() > 0 && !state.overlong {
+                state.overlong = true;
+                self.warn(Level::Error, "a response of this status has no body; what the application gave is dropped");
+            }
+            return batch.clear();
+        }
+        let Some(declared) = state.declared else { return };
+        let room = declared - state.sent;
+        if batch.length() > room {
+            self.note_overlong(state, declared);
+            batch.truncate(room);
+        }
+    }
+
+    fn note_overlong(&self, state: &mut State, declared: u64) {
+        if !state.overlong {
+            state.overlong = true;
+            let message = format!("the response is longer than its Content-Length of {declared}; the rest is dropped");
+            self.warn(Level::Error, &message);
+        }
+    }
+
+    fn warn(&self, level: Level, message: &str) {
+        let record = format!("application \"{}\": {message}", self.app);
+        errors::write_at(level, self.exchange.origin(), record.as_bytes());
+    }
+
+    /// Sends part of a response, the head first if it is not out yet. Without a head there is nothing to send.
+    pub(super) fn send(&self, mut batch: Batch) -> Sent {
+        let mut state = self.state();
+        if state.gone || fork::is_child() {
+            return Sent::Gone;
+        }
+        if state.over {
+            if let (Some(declared), 1..) = (state.declared, batch.length()) {
+                self.note_overlong(&mut state, declared);
+            }
+            return Sent::Over;
+        }
+        if !state.started {
+            return Sent::NotStarted;
+        }
+        self.admit(&mut state, &mut batch);
+        let head = state.head.take();
+        let length = batch.length();
+        if head.is_none() && length == 0 {
+            return Sent::Room;
+        }
+        state.head_sent = true;
+        state.sent += length;
+        let complete = length > 0 && state.declared == Some(state.sent);
+        state.over = complete;
+        match self.exchange.send_all(head, batch.into_parts(), complete.then_some(End::Complete)) {
+            Ok(_) if complete => Sent::Complete,
+            Ok(true) => Sent::Room,
+            Ok(false) => Sent::Full,
+            Err(Gone) => {
+                state.gone = true;
+                Sent::Gone
+            }
+        }
+    }
+
+    /// Sends the last of a response with its end. Err: what is wrong with it, and nothing was sent.
+    pub(super) fn finish(&self, mut batch: Batch) -> std::result::Result<(), String> {
+        let mut state = self.state();
+        if state.over || fork::is_child() {
+            return Ok(());
+        }
+        if state.gone {
+            self.exchange.end(End::Complete);
+            return Ok(());
+        }
+        if !state.started {
+            return Err("it has returned without calling start_response".into());
+        }
+        let whole = (!state.head_sent).then(|| batch.length());
+        self.admit(&mut state, &mut batch);
+        let sent = state.sent + batch.length();
+        let without_body = self.is_head || state.status_without_body;
+        if let Some(declared) = state.declared.filter(|&declared| sent < declared && !without_body) {
+            return Err(format!("the response ends after {sent} of the {declared} bytes of its Content-Length"));
+        }
+        // What GET would say of a response that is complete at once: its length.
+        if let (Some(length @ 1..), true, None, Some(head)) = (whole, self.is_head, state.declared, &mut state.head) {
+            head.fields.push(b"Content-Length", length.to_string().as_bytes());
+        }
+        state.over = true;
+        state.head_sent = true;
+        state.sent = sent;
+        let head = state.head.take();
+        state.gone = self.exchange.send_all(head, batch.into_parts(), Some(End::Complete)) == Err(Gone);
+        Ok(())
+    }
+
+    /// Waits until there is room again. False: nobody listens any more.
+    pub(super) fn wait_room(&self, py: Attached<'_>) -> bool {
+        let listening = py.detach(|| self.exchange.wait_room()).is_ok();
+        if !listening {
+            self.state().gone = true;
+        }
+        listening
+    }
+}
+
+/// `start_response(status, headers, exc_info=None)`.
+fn start<'py>(
+    py: Attached<'py>,
+    object: &Object<'py>,
+    this: &Response,
+    status: &Object<'py>,
+    headers: &Object<'py>,
+    exc_info: Option<&Object<'py>>,
+) -> Result<'py, Object<'py>> {
+    let exc_info = exc_info.filter(|exc_info| !exc_info.is_none());
+    {
+        let state = this.state();
+        if state.over {
+            return Err(Raised::new(py, Kind::Assertion, "start_response was called after the call had ended"));
+        }
+        if state.started && exc_info.is_none() {
+            let message = "start_response was called a second time, without exc_info";
+            return Err(Raised::new(py, Kind::Assertion, message));
+        }
+    }
+    if let Some(exc_info) = exc_info {
+        let value = exception_of(py, exc_info)?;
+        if this.is_head_sent() {
+            return Err(Raised::from_value(py, &value));
+        }
+    }
+    let Start { head, declared, dropped } = head::check(py, status, headers)?;
+    for name in dropped {
+        this.warn(Level::Warn, &format!("the hop-by-hop header {name} is the server's to set; it is dropped"));
+    }
+    let mut state = this.state();
+    if state.head_sent {
+        return Err(Raised::new(py, Kind::Assertion, "start_response was called while the head was sent"));
+    }
+    state.started = true;
+    state.declared = declared;
+    state.status_without_body = matches!(head.status, 204 | 304);
+    state.head = Some(head);
+    drop(state);
+    this.write.to(object)
+}
+
+/// The exception in an `exc_info`, with its traceback.
+fn exception_of<'py>(py: Attached<'py>, exc_info: &Object<'py>) -> Result<'py, Object<'py>> {
+    let value = exc_info.sequence().filter(|sequence| !sequence.list && sequence.len() == 3);
+    match value.and_then(|sequence| sequence.item(1)) {
+        Some(value) => Ok(value),
+        None => Err(Raised::new(py, Kind::Type, "exc_info must be a tuple as sys.exc_info() returns it")),
+    }
+}
+
+/// `write(data)`.
+fn write<'py>(call: &Call<'_, 'py, Response>) -> Result<'py, Object<'py>> {
+    let (py, response) = (call.py, call.this);
+    let data = call.only("write")?;
+    let mut batch = Batch::default();
+    if !batch.push(data, &response.graveyard) {
+        let message = format!("write() takes bytes, not {}", data.type_name());
+        return Err(Raised::new(py, Kind::Type, &message));
+    }
+    {
+        let state = response.state();
+        let exhausted = state.declared.is_some_and(|declared| declared == state.sent);
+        if state.over && !exhausted {
+            return Err(Raised::new(py, Kind::Runtime, "write() was called after the call had ended"));
+        }
+    }
+    match response.send(batch) {
+        Sent::Full if !response.wait_room(py) => Err(gone(py)),
+        Sent::Gone if !fork::is_child() => Err(gone(py)),
+        _ => Ok(py.none()),
+    }
+}
+
+fn gone(py: Attached<'_>) -> Raised<'_> {
+    Raised::new(py, Kind::BrokenPipe, "the client has gone")
+}
+
+unsafe extern "C" fn call(
+    slf: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    flagged_count: usize,
+    keywords: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: CPython calls an instance of `Response`'s type by the vectorcall protocol: the positional arguments,
+    // then those whose names are in the tuple `keywords`.
+    unsafe {
+        callback(ptr::null_mut(), |py| {
+            let object = Borrowed::new(py, slf);
+            let positional = ffi::PyVectorcall_NARGS(flagged_count) as usize;
+            let named = if keywords.is_null() { 0 } else { ffi::PyTuple_Size(keywords) as usize };
+            let arguments = Borrowed::array(py, arguments, positional + named);
+            let by_name = (named == 1).then(|| Borrowed::new(py, ffi::PyTuple_GetItem(keywords, 0)));
+            let is_exc_info = by_name.is_some_and(|name| name.as_latin1() == Ok(b"exc_info"));
+            let this: &Response = class::value(&object);
+            let result = match (arguments, named) {
+                ([status, headers], 0) => start(py, &object, this, status, headers, None),
+                ([status, headers, exc_info], 0) => start(py, &object, this, status, headers, Some(exc_info)),
+                ([status, headers, exc_info], 1) if is_exc_info => {
+                    start(py, &object, this, status, headers, Some(exc_info))
+                }
+                _ => {
+                    let message =
+                        "start_response takes two arguments, status and headers, and then exc_info if need be";
+                    Err(Raised::new(py, Kind::Type, message))
+                }
+            };
+            result.map(Object::into_ptr)
+        })
+    }
+}
+
+impl Class for Response {
+    const NAME: &'static CStr = c"ngx_wsgi.StartResponse";
+    const DOC: &'static CStr = c"start_response(status, headers, exc_info=None): begin the response.";
+
+    fn methods() -> Vec<Method> {
+        Vec::new()
+    }
+
+    fn behaviour() -> Behaviour {
+        Behaviour { call: Some(call), ..Behaviour::default() }
+    }
+}

@@ -1,0 +1,310 @@
+//! One interpreter for all tests of the process, and calls made in it as a pool thread makes them.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak, mpsc};
+
+use super::super::{BuildInfo, Interpreter, Main, Thread};
+use crate::exchange::body::{Body, Segment};
+use crate::exchange::log::{self, Level, Origin, Sink};
+use crate::exchange::names::{self, Name};
+use crate::exchange::request::Request;
+use crate::exchange::response::{End, Failure, Part};
+use crate::exchange::spec::{App, Pool, Spec, Target};
+use crate::exchange::{Delivery, Exchange, Job, News, Terms};
+
+/// The applications of most tests: one per function of this file.
+const CASES: &str = include_str!("cases.py");
+
+/// What has been logged.
+struct Recorder(Mutex<Vec<(Level, Origin, String)>>);
+
+static RECORDER: Recorder = Recorder(Mutex::new(Vec::new()));
+
+struct ToRecorder;
+
+impl Sink for ToRecorder {
+    fn write(&self, level: Level, origin: Origin, record: &[u8]) {
+        let record = String::from_utf8_lossy(record).into_owned();
+        RECORDER.0.lock().unwrap_or_else(PoisonError::into_inner).push((level, origin, record));
+    }
+}
+
+/// Records of one origin; 0: of no call.
+pub(super) fn records(connection: u64) -> Vec<(Level, String)> {
+    let all = RECORDER.0.lock().unwrap_or_else(PoisonError::into_inner);
+    all.iter().filter(|(_, origin, _)| origin.connection == connection).map(|(l, _, r)| (*l, r.clone())).collect()
+}
+
+/// An empty directory of this process's.
+pub(super) fn folder(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("wsgi-python-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// An application's entry in the specification.
+pub(super) fn app(name: &str, target: &str, path: &[PathBuf]) -> App {
+    App {
+        name: name.into(),
+        target: Target::parse(target).unwrap(),
+        path: path.to_vec(),
+        virtualenv: None,
+        env: Vec::new(),
+        origin: "nginx.conf:7".into(),
+    }
+}
+
+pub(super) fn build_info() -> BuildInfo {
+    BuildInfo { executable: env!("WSGI_PYTHON_EXECUTABLE").into() }
+}
+
+/// The interpreter of this process and its applications.
+pub(super) struct Harness {
+    pub(super) interpreter: Arc<Interpreter>,
+    pub(super) main: Mutex<Main>,
+    apps: HashMap<String, usize>,
+}
+
+impl Harness {
+    /// Starts an interpreter; once in a process.
+    pub(super) fn start(apps: Vec<App>) -> Self {
+        log::install(Box::new(ToRecorder));
+        let names = apps.iter().enumerate().map(|(index, app)| (app.name.clone(), index)).collect();
+        let pool = |name: &str, threads| Pool { name: name.into(), threads, queue: 10, stack_size: 0 };
+        let spec = Spec { apps, pools: vec![pool("default", 4), pool("single", 1)], multiprocess: true };
+        let (sender, receiver) = mpsc::channel();
+        let main = Main::start(spec, build_info(), move |interpreter| {
+            sender.send(Arc::clone(interpreter)).unwrap();
+            Vec::new()
+        });
+        Self { interpreter: receiver.recv().unwrap(), main: Mutex::new(main.unwrap()), apps: names }
+    }
+
+    pub(super) fn index(&self, app: &str) -> usize {
+        *self.apps.get(app).unwrap_or_else(|| panic!("no application {app}"))
+    }
+}
+
+/// The harness that all tests share.
+pub(super) fn harness() -> &'static Harness {
+    static HARNESS: OnceLock<Harness> = OnceLock::new();
+    HARNESS.get_or_init(|| {
+        let folder = folder("cases");
+        std::fs::write(folder.join("wsgi_cases.py"), CASES).unwrap();
+        let apps = CASES.lines().filter_map(|line| line.strip_prefix("def ")?.split_once("(environ, start_response)"));
+        let mut apps: Vec<_> =
+            apps.map(|(name, _)| app(name, &format!("wsgi_cases:{name}"), &[folder.clone()])).collect();
+        apps.extend(super::import::apps());
+        Harness::start(apps)
+    })
+}
+
+/// A call to be made.
+pub(super) struct Ask {
+    harness: &'static Harness,
+    app: usize,
+    pool: usize,
+    request: Request,
+    window: u64,
+    body: Body,
+}
+
+/// A call of that application, by GET.
+pub(super) fn ask(app: &str) -> Ask {
+    Ask::on(harness(), app)
+}
+
+impl Ask {
+    pub(super) fn on(harness: &'static Harness, app: &str) -> Self {
+        let request = Request::default();
+        let app = harness.index(app);
+        Self { harness, app, pool: 0, request, window: 1 << 20, body: Body::default() }
+            .with(names::REQUEST_METHOD, "GET")
+    }
+
+    pub(super) fn with(mut self, name: Name<'_>, value: &str) -> Self {
+        self.request.push(name, &[value.as_bytes()]);
+        self
+    }
+
+    pub(super) fn with_bytes(mut self, name: Name<'_>, value: &[u8]) -> Self {
+        self.request.push(name, &[value]);
+        self
+    }
+
+    pub(super) fn query(self, query: &str) -> Self {
+        self.with(names::QUERY_STRING, query)
+    }
+
+    pub(super) fn head(self) -> Self {
+        self.with(names::REQUEST_METHOD, "HEAD")
+    }
+
+    pub(super) fn pool(mut self, pool: usize) -> Self {
+        self.pool = pool;
+        self
+    }
+
+    pub(super) fn window(mut self, window: u64) -> Self {
+        self.window = window;
+        self
+    }
+
+    pub(super) fn body(mut self, segments: Vec<Segment>) -> Self {
+        for segment in segments {
+            self.body.push(segment);
+        }
+        self
+    }
+
+    pub(super) fn text_body(self, text: &str) -> Self {
+        self.body(vec![Segment::Memory(text.into())])
+    }
+
+    /// Makes the exchange; every message is taken as it comes, and credited if `credit`.
+    pub(super) fn exchange(mut self, credit: bool) -> Pending {
+        static NUMBER: AtomicU64 = AtomicU64::new(1);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        self.request.set_body(self.body);
+        let deliveries = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&deliveries);
+        let news = Arc::new_cyclic(|news: &Weak<News>| {
+            let news = Weak::clone(news);
+            News::new(Box::new(move || {
+                let Some(news) = news.upgrade() else { return };
+                news.drain(|exchange: Arc<Exchange>| {
+                    let delivery = exchange.take();
+                    if credit {
+                        exchange.credit(delivery.parts.iter().map(Part::held).sum());
+                    }
+                    sink.lock().unwrap().push(delivery);
+                });
+            }))
+        });
+        let origin = Origin { connection: number, log: 0 };
+        let terms = Terms { app: self.app, pool: self.pool, window: self.window, origin, inbox: None, owner: 1 };
+        let exchange = Exchange::new(self.request, terms, Arc::clone(&news));
+        Pending { harness: self.harness, exchange, deliveries, number, _news: news }
+    }
+
+    /// Makes the call, on this thread.
+    pub(super) fn run(self) -> Reply {
+        self.exchange(true).run()
+    }
+}
+
+/// A call that has been submitted.
+pub(super) struct Pending {
+    harness: &'static Harness,
+    pub(super) exchange: Arc<Exchange>,
+    pub(super) deliveries: Arc<Mutex<Vec<Delivery>>>,
+    pub(super) number: u64,
+    _news: Arc<News>,
+}
+
+impl Pending {
+    /// Makes the call, on this thread, as a pool thread would.
+    pub(super) fn run(self) -> Reply {
+        let mut thread = Thread::new(&self.harness.interpreter);
+        self.run_on(&mut thread)
+    }
+
+    pub(super) fn run_on(self, thread: &mut Thread) -> Reply {
+        thread.run(Job::new(Arc::clone(&self.exchange)));
+        thread.detach();
+        self.reply()
+    }
+
+    pub(super) fn reply(self) -> Reply {
+        let deliveries = std::mem::take(&mut *self.deliveries.lock().unwrap());
+        Reply { deliveries, number: self.number, exchange: self.exchange }
+    }
+}
+
+/// What came of a call.
+pub(super) struct Reply {
+    /// Every message by itself.
+    pub(super) deliveries: Vec<Delivery>,
+    pub(super) number: u64,
+    pub(super) exchange: Arc<Exchange>,
+}
+
+impl Reply {
+    fn head(&self) -> &crate::exchange::response::Head {
+        self.deliveries.iter().find_map(|delivery| delivery.head.as_ref()).expect("no head was sent")
+    }
+
+    pub(super) fn has_head(&self) -> bool {
+        self.deliveries.iter().any(|delivery| delivery.head.is_some())
+    }
+
+    pub(super) fn status(&self) -> String {
+        String::from_utf8(self.head().line.clone()).unwrap()
+    }
+
+    pub(super) fn code(&self) -> u16 {
+        self.head().status
+    }
+
+    /// Header fields as `Name: value`.
+    pub(super) fn fields(&self) -> Vec<String> {
+        let latin1 = |bytes: &[u8]| bytes.iter().map(|&byte| byte as char).collect::<String>();
+        self.head().fields.iter().map(|(name, value)| format!("{}: {}", latin1(name), latin1(value))).collect()
+    }
+
+    pub(super) fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.deliveries.iter().flat_map(|delivery| &delivery.parts)
+    }
+
+    /// The body; what nginx would send from a file is read from it.
+    pub(super) fn body(&self) -> Vec<u8> {
+        use std::os::unix::fs::FileExt;
+        let mut body = Vec::new();
+        for part in self.parts() {
+            match part {
+                Part::Chunk(chunk) => body.extend_from_slice(chunk.bytes()),
+                Part::File { file, offset, length } => {
+                    let mut bytes = vec![0; *length as usize];
+                    file.read_exact_at(&mut bytes, *offset).unwrap();
+                    body.extend_from_slice(&bytes);
+                }
+            }
+        }
+        body
+    }
+
+    pub(super) fn text(&self) -> String {
+        String::from_utf8(self.body()).unwrap()
+    }
+
+    fn end(&self) -> &End {
+        let ends: Vec<_> = self.deliveries.iter().filter_map(|delivery| delivery.end.as_ref()).collect();
+        assert_eq!(ends.len(), 1, "a call has one end");
+        ends[0]
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        matches!(self.end(), End::Complete)
+    }
+
+    pub(super) fn failure(&self) -> &Failure {
+        match self.end() {
+            End::Failed(failure) => failure,
+            End::Complete => panic!("the call did not fail; it sent {:?}", self.text()),
+        }
+    }
+
+    /// Records that were written with this call's origin.
+    pub(super) fn log(&self) -> Vec<(Level, String)> {
+        records(self.number)
+    }
+
+    /// How the messages were cut: (head, bytes, end) of each.
+    pub(super) fn messages(&self) -> Vec<(bool, u64, bool)> {
+        let length = |delivery: &Delivery| delivery.parts.iter().map(Part::length).sum();
+        self.deliveries.iter().map(|it| (it.head.is_some(), length(it), it.end.is_some())).collect()
+    }
+}

@@ -1,0 +1,5 @@
+//! The Python side, driven as a pool drives it: jobs in, deliveries out.
+
+mod harness;
+mod import;
+mod response;

@@ -1,0 +1,141 @@
+//! A pool thread's Python side.
+
+use std::marker::PhantomData;
+use std::ptr;
+use std::sync::Arc;
+
+use pyo3_ffi as ffi;
+
+use super::call;
+use super::interpreter::Interpreter;
+use super::object::Attached;
+use super::{errors, role};
+use crate::exchange::Job;
+use crate::exchange::log::Level;
+use crate::exchange::response::{End, Failure};
+
+/// A thread that runs calls. It has one thread state for all its life, so that thread-locals last.
+pub struct Thread {
+    interpreter: Arc<Interpreter>,
+    /// Null without an interpreter.
+    state: *mut ffi::PyThreadState,
+    ident: u64,
+    attached: bool,
+    /// It stays on the thread that made it.
+    here: PhantomData<*mut ()>,
+}
+
+impl std::fmt::Debug for Thread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Thread").field("ident", &self.ident).field("attached", &self.attached).finish_non_exhaustive()
+    }
+}
+
+impl Thread {
+    /// Makes the current thread known to the interpreter; it is not attached yet.
+    pub fn new(interpreter: &Arc<Interpreter>) -> Self {
+        role::check();
+        let state = match &interpreter.python {
+            // SAFETY: the interpreter lives until python-main has joined this thread.
+            Ok(python) => unsafe { ffi::PyThreadState_New(python.state.0) },
+            Err(_) => ptr::null_mut(),
+        };
+        // SAFETY: asks for the number of this very thread.
+        let ident = unsafe { ffi::PyThread_get_thread_ident() };
+        let interpreter = Arc::clone(interpreter);
+        let mut thread = Self { interpreter, state, ident, attached: false, here: PhantomData };
+        thread.take_name();
+        thread
+    }
+
+    /// Gives the Python thread the name of the system's.
+    fn take_name(&mut self) {
+        let current = std::thread::current();
+        let Some(name) = current.name() else { return };
+        self.attached(|py, interpreter| {
+            if let Ok(python) = &interpreter.python {
+                let _ = py.text(name).and_then(|name| python.functions.name_thread.get(py).call(&[&name]));
+            }
+        });
+    }
+
+    /// Takes the interpreter, waiting for it if need be.
+    #[inline]
+    pub fn attach(&mut self) {
+        role::check();
+        if !self.attached && !self.state.is_null() {
+            // SAFETY: this thread's own state, which is not attached.
+            unsafe { ffi::PyEval_RestoreThread(self.state) };
+            self.attached = true;
+        }
+    }
+
+    /// Lets it go.
+    #[inline]
+    pub fn detach(&mut self) {
+        if self.attached {
+            // SAFETY: attached; what it returns is `self.state`.
+            unsafe { ffi::PyEval_SaveThread() };
+            self.attached = false;
+        }
+    }
+
+    /// Runs something attached, and leaves the thread as it was.
+    fn attached(&mut self, work: impl for<'py> FnOnce(Attached<'py>, &Interpreter)) {
+        let was_attached = self.attached;
+        self.attach();
+        if self.attached {
+            // SAFETY: attached, until after `work` at least.
+            work(unsafe { Attached::assume() }, &self.interpreter);
+        }
+        if !was_attached {
+            self.detach();
+        }
+    }
+
+    /// Runs a call, unless it has been cancelled. The thread is attached afterwards.
+    pub fn run(&mut self, job: Job) {
+        let exchange = job.exchange();
+        if !exchange.begin() {
+            return;
+        }
+        self.attach();
+        let python = match &self.interpreter.python {
+            Ok(python) if self.attached => python,
+            failed => {
+                let reason = failed.as_ref().err().map_or("out of memory", String::as_str);
+                let record = format!("Python could not be initialised: {reason}");
+                return exchange.end(End::Failed(Failure { status: 500, level: Level::Error, record }));
+            }
+        };
+        // SAFETY: attached just now, until after this function at least.
+        let py = unsafe { Attached::assume() };
+        exchange.set_thread(self.ident);
+        self.interpreter.graveyard.clear(py);
+        call::run(py, python, &self.interpreter.graveyard, exchange);
+        self.interpreter.graveyard.clear(py);
+        if let Some(stray) = py.stray() {
+            errors::write(Level::Alert, python.describe(py, "", "an exception was left behind", &stray).as_bytes());
+        }
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        if self.state.is_null() {
+            return;
+        }
+        self.attach();
+        // SAFETY: attached with this thread's own state, which ends here; Clear needs the interpreter, DeleteCurrent
+        // lets it go.
+        unsafe {
+            let py = Attached::assume();
+            self.interpreter.graveyard.clear(py);
+            if let Ok(python) = &self.interpreter.python {
+                drop(python.functions.forget_thread.get(py).call(&[]));
+            }
+            ffi::PyThreadState_Clear(self.state);
+            ffi::PyThreadState_DeleteCurrent();
+        }
+    }
+}
