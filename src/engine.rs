@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+#[cfg(feature = "on-event-loop")]
+use std::sync::OnceLock;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -23,6 +25,30 @@ const TURN: Duration = Duration::from_millis(3);
 pub(crate) struct Engine {
     pools: Vec<Pool<Job>>,
     python: RefCell<Main>,
+    #[cfg(feature = "on-event-loop")]
+    inline: Inline,
+}
+
+/// The application on the event loop: what this module exists to avoid, kept to measure against.
+#[cfg(feature = "on-event-loop")]
+struct Inline {
+    /// Set when the applications have been imported.
+    interpreter: Arc<OnceLock<Arc<Interpreter>>>,
+    thread: RefCell<Option<Thread>>,
+}
+
+#[cfg(feature = "on-event-loop")]
+impl Inline {
+    /// Runs the call here and now; hands it back while Python is not ready.
+    fn run(&self, job: Job) -> Option<Job> {
+        let Some(interpreter) = self.interpreter.get() else { return Some(job) };
+        let mut slot = self.thread.borrow_mut();
+        let thread = slot.get_or_insert_with(|| Thread::new(interpreter));
+        thread.attach();
+        thread.run(job);
+        thread.detach();
+        None
+    }
 }
 
 impl Engine {
@@ -30,17 +56,33 @@ impl Engine {
     pub(crate) fn start(spec: Spec) -> io::Result<Self> {
         let config = |pool: &spec::Pool| Config { capacity: pool.queue, lanes: 1, turn: TURN, exclusive: true };
         let pools: Vec<Pool<Job>> = spec.pools.iter().map(|pool| Pool::new(config(pool))).collect();
-        let executable = env!("WSGI_PYTHON_EXECUTABLE").into();
         let (specs, queues) = (spec.pools.clone(), pools.clone());
+        #[cfg(feature = "on-event-loop")]
+        let (inline, ready) = {
+            let interpreter = Arc::new(OnceLock::new());
+            (Inline { interpreter: Arc::clone(&interpreter), thread: RefCell::new(None) }, interpreter)
+        };
         let spawn = move |interpreter: &Arc<Interpreter>| {
+            #[cfg(feature = "on-event-loop")]
+            let _ = ready.set(Arc::clone(interpreter));
             specs.iter().zip(&queues).flat_map(|(spec, pool)| spawn_threads(spec, pool, interpreter)).collect()
         };
-        let python = RefCell::new(Main::start(spec, BuildInfo { executable }, spawn)?);
-        Ok(Self { pools, python })
+        let build = BuildInfo { python: env!("WSGI_PYTHON_EXECUTABLE").into() };
+        let python = RefCell::new(Main::start(spec, build, spawn)?);
+        Ok(Self {
+            pools,
+            python,
+            #[cfg(feature = "on-event-loop")]
+            inline,
+        })
     }
 
     /// Submits a call to its pool; hands the exchange back when the queue is full.
     pub(crate) fn submit(&self, job: Job) -> Result<(), Arc<Exchange>> {
+        #[cfg(feature = "on-event-loop")]
+        let Some(job) = self.inline.run(job) else {
+            return Ok(());
+        };
         let pool = job.exchange().pool();
         self.pools[pool].submit(job).map_err(|full| full.0.refused())
     }
@@ -116,5 +158,6 @@ pub(crate) fn check_virtualenv(dir: &Path) -> Result<(), String> {
 
 /// Marks the calling thread as one that must never enter Python: the event loop's.
 pub(crate) fn forbid_python_here() {
+    #[cfg(not(feature = "on-event-loop"))]
     python::forbid_on_this_thread();
 }

@@ -10,6 +10,8 @@
 //! Neither of nginx and python knows the other. This file alone ties them, in [`Engine`].
 #![warn(missing_docs)]
 
+// Loom's models are of the pool alone.
+#[cfg(not(loom))]
 pub mod exchange;
 #[cfg(feature = "module")]
 mod nginx;

@@ -1,0 +1,316 @@
+//! The protocols under loom, which tries every order of the threads' steps (up to a number of forced switches).
+//!
+//! A wake-up that is lost leaves a thread asleep for ever; loom reports that as a deadlock.
+
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::sync::{Arc, Condvar, Mutex};
+use loom::thread;
+use std::time::Duration;
+
+use super::completions::Completions;
+use super::sleep::{Place, Sleep};
+use super::sync::{AtomicBool, lock};
+use super::{Config, Pool, Task, Worker};
+
+fn explore(switches: usize, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(switches);
+    builder.check(model);
+}
+
+/// A lock that its holder can let go in the middle of a job.
+struct Gil {
+    held: Mutex<bool>,
+    freed: Condvar,
+}
+
+impl Gil {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { held: Mutex::new(false), freed: Condvar::new() })
+    }
+
+    fn acquire(&self) {
+        let mut held = lock(&self.held);
+        while *held {
+            held = self.freed.wait(held).unwrap();
+        }
+        *held = true;
+    }
+
+    fn release(&self) {
+        *lock(&self.held) = false;
+        self.freed.notify_all();
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Call {
+    /// Ends at once.
+    Short,
+    /// Lets the lock go, and waits until all of its kind have come so far.
+    Meet,
+}
+
+impl Task for Call {
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+}
+
+/// What the jobs of one model share: the one that ends last stops the pool.
+struct Scene {
+    pool: Pool<Call>,
+    gil: Arc<Gil>,
+    left: AtomicUsize,
+    met: Mutex<usize>,
+    all: Condvar,
+}
+
+struct Hand(Arc<Scene>);
+
+impl Worker<Call> for Hand {
+    fn attach(&mut self) {
+        self.0.gil.acquire();
+    }
+
+    fn detach(&mut self) {
+        self.0.gil.release();
+    }
+
+    fn run(&mut self, call: Call) {
+        let scene = &*self.0;
+        if let Call::Meet = call {
+            scene.gil.release();
+            let mut left = lock(&scene.met);
+            *left -= 1;
+            scene.all.notify_all();
+            while *left > 0 {
+                left = scene.all.wait(left).unwrap();
+            }
+            drop(left);
+            scene.gil.acquire();
+        }
+        if scene.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            scene.pool.stop();
+        }
+    }
+}
+
+/// `threads` threads and a submitter; each job must be run, and all threads return.
+fn play(threads: usize, config: Config, calls: &[Call]) {
+    let scene = Arc::new(Scene {
+        pool: Pool::new(config),
+        gil: Gil::new(),
+        left: AtomicUsize::new(calls.len()),
+        met: Mutex::new(calls.iter().filter(|call| matches!(call, Call::Meet)).count()),
+        all: Condvar::new(),
+    });
+    let threads: Vec<_> = (0..threads)
+        .map(|_| {
+            let scene = Arc::clone(&scene);
+            thread::spawn(move || scene.pool.run_thread(0, &mut Hand(Arc::clone(&scene))))
+        })
+        .collect();
+    for &call in calls {
+        assert!(scene.pool.submit(call).is_ok());
+    }
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    assert_eq!(scene.left.load(Ordering::Relaxed), 0);
+    assert_eq!(scene.pool.queued(), 0);
+}
+
+fn config(turn: Duration) -> Config {
+    Config { turn, ..Config::default() }
+}
+
+#[test]
+fn a_thread_about_to_park_sees_the_jobs_or_is_woken() {
+    explore(3, || play(1, config(Duration::MAX), &[Call::Short, Call::Short]));
+}
+
+#[test]
+fn two_threads_one_job() {
+    explore(2, || play(2, config(Duration::MAX), &[Call::Short]));
+}
+
+#[test]
+fn a_job_that_waits_for_another_gets_a_second_thread() {
+    explore(2, || play(2, config(Duration::MAX), &[Call::Meet, Call::Meet]));
+}
+
+#[test]
+fn handing_over_forgets_no_job() {
+    explore(2, || play(2, config(Duration::ZERO), &[Call::Short, Call::Short]));
+}
+
+#[test]
+fn without_a_lock() {
+    let config = || Config { exclusive: false, ..Config::default() };
+    explore(2, move || play(2, config(), &[Call::Meet, Call::Meet]));
+}
+
+#[test]
+fn stop_and_submit_at_once_leave_no_job_behind() {
+    struct Kept(Arc<AtomicUsize>);
+    impl Task for Kept {
+        fn is_cancelled(&self) -> bool {
+            false
+        }
+    }
+    impl Drop for Kept {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+    explore(4, || {
+        let alive = Arc::new(AtomicUsize::new(1));
+        let pool = Pool::new(Config::default());
+        let stopper = thread::spawn({
+            let pool = pool.clone();
+            move || pool.stop()
+        });
+        let _ = pool.submit(Kept(Arc::clone(&alive)));
+        stopper.join().unwrap();
+        assert_eq!(alive.load(Ordering::Relaxed), 0);
+    });
+}
+
+/// The sleep protocol alone, with a bare counter for a queue, and deeper.
+fn naps(threads: usize, jobs: usize, exclusive: bool, switches: usize) {
+    explore(switches, move || {
+        let sleep = Arc::new(Sleep::new(1, exclusive));
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let done = Arc::new(AtomicUsize::new(0));
+        let stopped = Arc::new(AtomicBool::new(false));
+        let threads: Vec<_> = (0..threads)
+            .map(|_| {
+                let (sleep, waiting) = (Arc::clone(&sleep), Arc::clone(&waiting));
+                let (done, stopped) = (Arc::clone(&done), Arc::clone(&stopped));
+                let take = |count: usize| count.checked_sub(1);
+                thread::spawn(move || {
+                    let mut place = Place::new(0);
+                    loop {
+                        sleep.rest(&mut place, &waiting, &stopped);
+                        if stopped.load(Ordering::Relaxed) {
+                            break;
+                        }
+                        let mut first = true;
+                        while waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
+                            if std::mem::take(&mut first) {
+                                sleep.begin_turn(&mut place, &waiting);
+                            }
+                            if done.fetch_add(1, Ordering::Relaxed) == jobs - 1 {
+                                stopped.store(true, Ordering::Release);
+                                sleep.wake_all();
+                            }
+                        }
+                    }
+                    sleep.leave(&mut place, &waiting);
+                })
+            })
+            .collect();
+        for _ in 0..jobs {
+            waiting.fetch_add(1, Ordering::Relaxed);
+            sleep.arrived(&waiting);
+        }
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn no_wake_up_is_lost_with_one_sleeper() {
+    naps(1, 2, true, 5);
+}
+
+#[test]
+fn no_wake_up_is_lost_with_two_sleepers() {
+    naps(2, 2, true, 3);
+}
+
+#[test]
+fn no_wake_up_is_lost_with_two_sleepers_without_a_lock() {
+    naps(2, 2, false, 3);
+}
+
+/// A bell that a thread can wait for.
+#[derive(Default)]
+struct Bell {
+    rings: Mutex<usize>,
+    rang: Condvar,
+}
+
+impl Bell {
+    fn wait(&self) {
+        let mut rings = lock(&self.rings);
+        while *rings == 0 {
+            rings = self.rang.wait(rings).unwrap();
+        }
+        *rings = 0;
+    }
+}
+
+/// Each producer adds two items; the consumer looks when the bell has rung, and only then.
+fn deliveries(producers: usize, switches: usize, produce: fn(&Completions<usize>)) {
+    explore(switches, move || {
+        let bell = Arc::new(Bell::default());
+        let list = Arc::new(Completions::new({
+            let bell = Arc::clone(&bell);
+            Box::new(move || {
+                *lock(&bell.rings) += 1;
+                bell.rang.notify_one();
+            })
+        }));
+        let threads: Vec<_> = (0..producers)
+            .map(|_| {
+                let list = Arc::clone(&list);
+                thread::spawn(move || produce(&list))
+            })
+            .collect();
+        let mut seen = 0;
+        while seen < 2 * producers {
+            bell.wait();
+            list.drain(|item| seen += item);
+        }
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn every_completion_is_seen() {
+    deliveries(1, 5, |list| {
+        list.push(1);
+        list.push(1);
+    });
+}
+
+#[test]
+fn every_completion_of_two_producers_is_seen() {
+    deliveries(2, 3, |list| {
+        list.push(1);
+        list.push(1);
+    });
+}
+
+#[test]
+fn every_quiet_completion_is_seen() {
+    deliveries(2, 3, |list| {
+        list.push_quiet(1);
+        list.push_quiet(1);
+        list.ring();
+    });
+}
+
+#[test]
+fn a_quiet_completion_may_be_announced_by_a_loud_one() {
+    deliveries(2, 3, |list| {
+        list.push_quiet(1);
+        list.push(1);
+        list.ring();
+    });
+}

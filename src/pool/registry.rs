@@ -1,0 +1,186 @@
+//! What a pool's threads share, and the loop that each of them runs.
+
+use super::panics::guarded;
+use super::queue::{Queue, Share};
+use super::sleep::{Place, Sleep};
+use super::sync::{AtomicBool, Ordering, fence, thread};
+use super::{Config, Stats, Task, Worker};
+
+/// Nanoseconds since the pool was made; never 0.
+struct Clock {
+    #[cfg(not(loom))]
+    start: std::time::Instant,
+}
+
+impl Clock {
+    #[cfg(not(loom))]
+    fn new() -> Self {
+        Self { start: std::time::Instant::now() }
+    }
+
+    #[cfg(not(loom))]
+    fn now(&self) -> u64 {
+        self.start.elapsed().as_nanos() as u64 + 1
+    }
+
+    #[cfg(loom)]
+    fn new() -> Self {
+        Self {}
+    }
+
+    /// Time stands still in a model: a turn of zero is over at once, any other never.
+    #[cfg(loom)]
+    fn now(&self) -> u64 {
+        1
+    }
+}
+
+pub(super) struct Registry<J> {
+    queue: Queue<J>,
+    sleep: Sleep,
+    stopped: AtomicBool,
+    clock: Clock,
+    /// [`Config::turn`] in nanoseconds.
+    turn: u64,
+}
+
+impl<J: Task> Registry<J> {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            queue: Queue::new(config.capacity),
+            sleep: Sleep::new(config.lanes.max(1), config.exclusive),
+            stopped: AtomicBool::new(false),
+            clock: Clock::new(),
+            turn: u64::try_from(config.turn.as_nanos()).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn submit(&self, job: J) -> Result<(), J> {
+        if self.is_stopped() {
+            return Err(job);
+        }
+        let pushed = self.queue.push(job);
+        // Its fence orders the push before the look at `stopped`, too.
+        self.sleep.arrived(self.queue.waiting());
+        if self.is_stopped() {
+            // `stop` may have cleared the queue before the job was in it.
+            self.queue.clear();
+        }
+        pushed
+    }
+
+    pub(super) fn forget(&self) {
+        self.queue.forget();
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.queue.live()
+    }
+
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
+        self.sleep.wake_all();
+        // There may be no thread left, or none that ever ends its call.
+        self.queue.clear();
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let (counts, wakeups) = self.sleep.totals();
+        Stats {
+            queued: self.queue.live(),
+            running: counts.running,
+            seeking: counts.seeking,
+            parked: counts.parked,
+            wakeups,
+        }
+    }
+
+    pub(super) fn run_thread(&self, lane: usize, worker: &mut impl Worker<J>) {
+        assert!(lane < self.sleep.lanes(), "the pool has no lane {lane}");
+        let mut member = Member { registry: self, share: self.queue.join(), place: Place::new(lane) };
+        loop {
+            self.sleep.rest(&mut member.place, self.queue.waiting(), &self.stopped);
+            if self.is_stopped() {
+                break;
+            }
+            member.seek(worker);
+        }
+    }
+}
+
+/// A thread in the pool. However it leaves, what it held goes to the others.
+struct Member<'a, J: Task> {
+    registry: &'a Registry<J>,
+    share: Share<J>,
+    place: Place,
+}
+
+impl<J: Task> Member<'_, J> {
+    /// Seeks a job and, if there is one, has a turn.
+    fn seek(&mut self, worker: &mut impl Worker<J>) {
+        let Registry { queue, sleep, .. } = self.registry;
+        // If all that wait are cancelled, the lock is not needed to drop them.
+        let mut job = if queue.live() == 0 { queue.take(&mut self.share) } else { None };
+        let is_idle = || queue.waiting().load(Ordering::Relaxed) == 0;
+        if job.is_none() && is_idle() && !sleep.is_lane_busy(&self.place) {
+            return;
+        }
+        // Even if nothing waits now: the seeker of a busy lane saves the next `submit` a wake-up.
+        sleep.set_in_line(&self.place, self.registry.clock.now());
+        worker.attach();
+        sleep.set_in_line(&self.place, 0);
+        if job.is_none() && !self.registry.is_stopped() {
+            job = queue.take(&mut self.share);
+        }
+        match job {
+            Some(job) => self.turn(job, worker),
+            None => {
+                worker.detach();
+                if !is_idle() {
+                    // Counted and not pushed yet, or pushed and about to be taken: let that go on.
+                    thread::yield_now();
+                }
+            }
+        }
+    }
+
+    /// Runs jobs, attached, until none is left or the turn is over; detaches.
+    fn turn(&mut self, first: J, worker: &mut impl Worker<J>) {
+        let Registry { queue, sleep, .. } = self.registry;
+        sleep.begin_turn(&mut self.place, queue.waiting());
+        let mut next = Some(first);
+        while let Some(job) = next {
+            guarded(|| worker.run(job));
+            next = if self.is_turn_over() { None } else { queue.take(&mut self.share) };
+        }
+        worker.detach();
+    }
+
+    /// After a stop, or when the lane's seeker has stood in line for a whole turn.
+    #[inline]
+    fn is_turn_over(&self) -> bool {
+        let registry = self.registry;
+        registry.is_stopped()
+            || registry
+                .sleep
+                .in_line_since(&self.place)
+                .is_some_and(|since| registry.clock.now().saturating_sub(since) >= registry.turn)
+    }
+}
+
+impl<J: Task> Drop for Member<'_, J> {
+    fn drop(&mut self) {
+        let Registry { queue, sleep, .. } = self.registry;
+        queue.leave(&self.share);
+        sleep.leave(&mut self.place, queue.waiting());
+        if self.registry.is_stopped() {
+            queue.clear();
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Who sleeps and who is woken. README.md names the states and argues that no wake-up is lost.
+
+use std::sync::PoisonError;
+
+use super::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, fence, lock};
+
+/// Bits of each count in a lane's mirror.
+const BITS: u32 = 20;
+const MASK: u64 = (1 << BITS) - 1;
+
+/// How many of a lane's threads are in which state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// Asleep.
+    pub(super) parked: usize,
+    /// Awake without a job.
+    pub(super) seeking: usize,
+    /// Between the first job of a turn and its end.
+    pub(super) running: usize,
+}
+
+impl Counts {
+    fn pack(self) -> u64 {
+        self.parked as u64 | (self.seeking as u64) << BITS | (self.running as u64) << (2 * BITS)
+    }
+
+    fn unpack(word: u64) -> Self {
+        let field = |index: u32| (word >> (index * BITS) & MASK) as usize;
+        Self { parked: field(0), seeking: field(1), running: field(2) }
+    }
+}
+
+/// What a thread is, to its lane. [`Counts::parked`] has no phase: a parked thread is in the lane's stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Not counted: about to join, parked, or gone.
+    Away,
+    Seeking,
+    Running,
+}
+
+/// Where one thread sleeps.
+struct Seat {
+    woken: Mutex<bool>,
+    bell: Condvar,
+}
+
+impl Seat {
+    fn sleep(&self) {
+        let mut woken = lock(&self.woken);
+        while !*woken {
+            woken = self.bell.wait(woken).unwrap_or_else(PoisonError::into_inner);
+        }
+        *woken = false;
+    }
+
+    fn wake(&self) {
+        *lock(&self.woken) = true;
+        self.bell.notify_one();
+    }
+}
+
+/// A thread's place in its lane.
+pub(super) struct Place {
+    lane: usize,
+    phase: Phase,
+    seat: Arc<Seat>,
+}
+
+impl Place {
+    /// A place in `lane` for one thread.
+    pub(super) fn new(lane: usize) -> Self {
+        let seat = Seat { woken: Mutex::new(false), bell: Condvar::new() };
+        Self { lane, phase: Phase::Away, seat: Arc::new(seat) }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    /// The parked threads; the one that parked last is woken first: its caches are warm.
+    stack: Vec<Arc<Seat>>,
+    seeking: usize,
+    running: usize,
+    wakeups: u64,
+}
+
+impl State {
+    fn counts(&self) -> Counts {
+        Counts { parked: self.stack.len(), seeking: self.seeking, running: self.running }
+    }
+
+    fn shift(&mut self, place: &mut Place, to: Phase) {
+        match place.phase {
+            Phase::Away => {}
+            Phase::Seeking => self.seeking -= 1,
+            Phase::Running => self.running -= 1,
+        }
+        match to {
+            Phase::Away => {}
+            Phase::Seeking => self.seeking += 1,
+            Phase::Running => self.running += 1,
+        }
+        place.phase = to;
+    }
+}
+
+/// The threads that share one lock.
+struct Lane {
+    state: Mutex<State>,
+    /// The counts as of the last change; `submit` reads it instead of the state.
+    mirror: AtomicU64,
+    /// When the seeker got in line for the lock, on the pool's clock; 0: it is not in line.
+    in_line: AtomicU64,
+}
+
+impl Lane {
+    fn new() -> Self {
+        Self { state: Mutex::default(), mirror: AtomicU64::new(0), in_line: AtomicU64::new(0) }
+    }
+
+    fn publish(&self, state: &MutexGuard<'_, State>) {
+        self.mirror.store(state.counts().pack(), Ordering::Release);
+    }
+
+    fn counts(&self) -> Counts {
+        Counts::unpack(self.mirror.load(Ordering::Acquire))
+    }
+}
+
+/// The lanes and their sleepers.
+///
+/// `waiting` below is always the same counter: the jobs in the queue. A job is counted before it is
+/// pushed and until it has been taken.
+pub(super) struct Sleep {
+    lanes: Box<[Lane]>,
+    exclusive: bool,
+}
+
+impl Sleep {
+    pub(super) fn new(lanes: usize, exclusive: bool) -> Self {
+        Self { lanes: (0..lanes).map(|_| Lane::new()).collect(), exclusive }
+    }
+
+    /// Whether a lane in which `counts` holds should have one more seeker.
+    fn wants(&self, counts: Counts, waiting: usize) -> bool {
+        let most = if self.exclusive { waiting.min(1) } else { waiting };
+        counts.parked > 0 && counts.seeking < most
+    }
+
+    /// A job has been counted and pushed: wakes a thread if none is on its way to it.
+    #[inline]
+    pub(super) fn arrived(&self, waiting: &AtomicUsize) {
+        // Pairs with the fences in `rest` and `settle`: one of the two sides sees the other.
+        fence(Ordering::SeqCst);
+        let waiting = waiting.load(Ordering::Relaxed);
+        if waiting > 0 {
+            self.wake_one(waiting);
+        }
+    }
+
+    #[inline]
+    fn wake_one(&self, waiting: usize) {
+        let (mut coming, mut best) = (0, None::<(&Lane, usize)>);
+        for lane in &self.lanes {
+            let counts = lane.counts();
+            if counts.running == 0 {
+                // Nobody holds up these seekers.
+                coming += counts.seeking;
+            }
+            if self.wants(counts, waiting) && best.is_none_or(|(_, running)| counts.running < running) {
+                best = Some((lane, counts.running));
+            }
+        }
+        match best {
+            Some((lane, _)) if coming < waiting => self.wake_in(lane, waiting),
+            _ => {}
+        }
+    }
+
+    #[cold]
+    fn wake_in(&self, lane: &Lane, waiting: usize) {
+        let mut state = lock(&lane.state);
+        if !self.wants(state.counts(), waiting) {
+            return;
+        }
+        let Some(seat) = state.stack.pop() else { return };
+        state.seeking += 1;
+        state.wakeups += 1;
+        lane.publish(&state);
+        drop(state);
+        seat.wake();
+    }
+
+    /// Ends whatever the thread did and parks it until it is woken; returns at once when work waits
+    /// that nobody seeks, or after a stop. The thread then seeks.
+    pub(super) fn rest(&self, place: &mut Place, waiting: &AtomicUsize, stopped: &AtomicBool) {
+        let lane = &self.lanes[place.lane];
+        let mut state = lock(&lane.state);
+        state.shift(place, Phase::Away);
+        state.stack.push(Arc::clone(&place.seat));
+        lane.publish(&state);
+        // Either whoever adds a job from here on finds this thread parked, or the job is seen here.
+        fence(Ordering::SeqCst);
+        if stopped.load(Ordering::Relaxed) || self.wants(state.counts(), waiting.load(Ordering::Relaxed)) {
+            state.stack.pop();
+            state.shift(place, Phase::Seeking);
+            lane.publish(&state);
+            return;
+        }
+        drop(state);
+        place.seat.sleep();
+        // Whoever woke it has counted it.
+        place.phase = Phase::Seeking;
+    }
+
+    /// The seeker has the lock and a job: its turn begins, and another one seeks if work is left.
+    pub(super) fn begin_turn(&self, place: &mut Place, waiting: &AtomicUsize) {
+        self.settle(place, Phase::Running, waiting);
+    }
+
+    /// The thread is gone for good, in whatever phase.
+    pub(super) fn leave(&self, place: &mut Place, waiting: &AtomicUsize) {
+        if place.phase == Phase::Seeking {
+            self.set_in_line(place, 0);
+        }
+        self.settle(place, Phase::Away, waiting);
+    }
+
+    fn settle(&self, place: &mut Place, to: Phase, waiting: &AtomicUsize) {
+        let lane = &self.lanes[place.lane];
+        let mut state = lock(&lane.state);
+        state.shift(place, to);
+        lane.publish(&state);
+        drop(state);
+        // Whoever added a job before the change may have counted on this seeker: look after it.
+        self.arrived(waiting);
+    }
+
+    /// Wakes every thread; the flag that they look at has been set.
+    pub(super) fn wake_all(&self) {
+        for lane in &self.lanes {
+            let mut state = lock(&lane.state);
+            for seat in std::mem::take(&mut state.stack) {
+                state.seeking += 1;
+                seat.wake();
+            }
+            lane.publish(&state);
+        }
+    }
+
+    /// Notes that the lane's seeker stands in line for the lock since `now`, or (0) no longer does.
+    pub(super) fn set_in_line(&self, place: &Place, now: u64) {
+        if self.exclusive {
+            self.lanes[place.lane].in_line.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// Since when the lane's seeker has stood in line.
+    #[inline]
+    pub(super) fn in_line_since(&self, place: &Place) -> Option<u64> {
+        match self.lanes[place.lane].in_line.load(Ordering::Relaxed) {
+            0 => None,
+            since => Some(since),
+        }
+    }
+
+    /// Whether a call runs, or may be blocked, in the thread's lane.
+    pub(super) fn is_lane_busy(&self, place: &Place) -> bool {
+        self.lanes[place.lane].counts().running > 0
+    }
+
+    pub(super) fn lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// The counts of all lanes, and how many wake-ups there have been.
+    pub(super) fn totals(&self) -> (Counts, u64) {
+        self.lanes.iter().fold((Counts::default(), 0), |(sum, wakeups), lane| {
+            let state = lock(&lane.state);
+            let counts = state.counts();
+            let sum = Counts {
+                parked: sum.parked + counts.parked,
+                seeking: sum.seeking + counts.seeking,
+                running: sum.running + counts.running,
+            };
+            (sum, wakeups + state.wakeups)
+        })
+    }
+}

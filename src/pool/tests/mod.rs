@@ -1,0 +1,210 @@
+//! The pool with a lock of our own in the GIL's place.
+
+mod behaviour;
+mod cancel;
+mod policy;
+mod stress;
+
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::{self, JoinHandle, ThreadId};
+use std::time::{Duration, Instant};
+
+use super::{Config, Full, Pool, Task, Worker};
+
+/// A lock that its holder can let go in the middle of a job.
+#[derive(Default)]
+struct Gil {
+    held: Mutex<bool>,
+    freed: Condvar,
+    /// Threads inside [`Self::acquire`].
+    in_line: AtomicUsize,
+    acquired: AtomicUsize,
+}
+
+impl Gil {
+    fn acquire(&self) {
+        self.in_line.fetch_add(1, Ordering::SeqCst);
+        let mut held = self.held.lock().unwrap();
+        while *held {
+            held = self.freed.wait(held).unwrap();
+        }
+        *held = true;
+        self.acquired.fetch_add(1, Ordering::SeqCst);
+        self.in_line.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn release(&self) {
+        let mut held = self.held.lock().unwrap();
+        assert!(*held, "released by a thread that has not got it");
+        *held = false;
+        drop(held);
+        self.freed.notify_one();
+    }
+
+    /// Calls `f` without the lock, as a blocking call into the system does.
+    fn without<R>(&self, f: impl FnOnce() -> R) -> R {
+        self.release();
+        let result = f();
+        self.acquire();
+        result
+    }
+
+    fn in_line(&self) -> usize {
+        self.in_line.load(Ordering::SeqCst)
+    }
+
+    fn acquired(&self) -> usize {
+        self.acquired.load(Ordering::SeqCst)
+    }
+}
+
+type Body = Box<dyn FnOnce(&Gil) + Send>;
+
+const QUEUED: u8 = 0;
+const TAKEN: u8 = 1;
+const CANCELLED: u8 = 2;
+/// It can no longer be cancelled.
+const DROPPED: u8 = 3;
+
+/// A job that tells how it ended.
+struct Call {
+    body: Option<Body>,
+    state: Arc<AtomicU8>,
+    dropped: Option<Sender<u8>>,
+}
+
+impl Call {
+    fn new(body: impl FnOnce(&Gil) + Send + 'static) -> Self {
+        Self { body: Some(Box::new(body)), state: Arc::default(), dropped: None }
+    }
+
+    /// Sends its last state when it is dropped.
+    fn telling(mut self, dropped: &Sender<u8>) -> Self {
+        self.dropped = Some(dropped.clone());
+        self
+    }
+
+    fn handle(&self) -> Handle {
+        Handle(Arc::clone(&self.state))
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let last = self.state.swap(DROPPED, Ordering::SeqCst);
+        if let Some(dropped) = &self.dropped {
+            let _ = dropped.send(last);
+        }
+    }
+}
+
+impl Task for Call {
+    fn is_cancelled(&self) -> bool {
+        self.state.load(Ordering::SeqCst) == CANCELLED
+    }
+
+    fn claim(&self) -> bool {
+        self.state.compare_exchange(QUEUED, TAKEN, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+}
+
+/// Cancels a [`Call`].
+struct Handle(Arc<AtomicU8>);
+
+impl Handle {
+    /// As the event loop does it; false when a thread was first.
+    fn cancel(&self, pool: &Pool<Call>) -> bool {
+        let cancelled = self.0.compare_exchange(QUEUED, CANCELLED, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        if cancelled {
+            pool.forget();
+        }
+        cancelled
+    }
+}
+
+/// Runs [`Call`]s.
+struct Hand(Arc<Gil>);
+
+impl Worker<Call> for Hand {
+    fn attach(&mut self) {
+        self.0.acquire();
+    }
+
+    fn detach(&mut self) {
+        self.0.release();
+    }
+
+    fn run(&mut self, mut call: Call) {
+        let body = call.body.take().unwrap();
+        // As a Python call: what it does to itself, it has the lock when it ends.
+        body(&self.0);
+    }
+}
+
+/// A pool, a lock for each lane, and the threads started so far.
+struct Rig {
+    pool: Pool<Call>,
+    gils: Vec<Arc<Gil>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Rig {
+    fn new(config: Config) -> Self {
+        let gils = (0..config.lanes).map(|_| Arc::default()).collect();
+        Self { pool: Pool::new(config), gils, threads: Vec::new() }
+    }
+
+    /// A pool of one lane.
+    fn with_threads(threads: usize) -> Self {
+        let mut rig = Self::new(Config::default());
+        rig.start(threads);
+        rig
+    }
+
+    fn start(&mut self, threads: usize) {
+        (0..threads).for_each(|_| self.start_in(0));
+    }
+
+    fn start_in(&mut self, lane: usize) {
+        let hand = Hand(Arc::clone(&self.gils[lane]));
+        self.start_with(lane, hand);
+    }
+
+    fn start_with(&mut self, lane: usize, mut worker: impl Worker<Call> + Send + 'static) {
+        let pool = self.pool.clone();
+        self.threads.push(thread::spawn(move || pool.run_thread(lane, &mut worker)));
+    }
+
+    fn gil(&self) -> &Arc<Gil> {
+        &self.gils[0]
+    }
+
+    fn submit(&self, body: impl FnOnce(&Gil) + Send + 'static) {
+        assert!(self.pool.submit(Call::new(body)).is_ok(), "the queue is full");
+    }
+
+    /// Stops the pool; every thread must return, and none by a panic.
+    fn finish(self) {
+        self.pool.stop();
+        for thread in self.threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(self.pool.queued(), 0);
+    }
+}
+
+/// Polls until `condition` holds.
+fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        thread::sleep(Duration::from_micros(50));
+    }
+}
+
+/// Receives `count` values, each within reasonable time.
+fn receive<T>(receiver: &Receiver<T>, count: usize) -> Vec<T> {
+    (0..count).map(|_| receiver.recv_timeout(Duration::from_secs(20)).expect("nothing came")).collect()
+}

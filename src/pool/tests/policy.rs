@@ -1,0 +1,158 @@
+//! Who is woken, who keeps the lock, who hands it over.
+
+use super::*;
+
+/// Starts `count` threads one after the other, so that they park in this order.
+fn parked_in_order(rig: &mut Rig, count: usize) {
+    for already in 0..count {
+        rig.start(1);
+        eventually("the thread is parked", || rig.pool.stats().parked == already + 1);
+    }
+}
+
+#[test]
+fn the_thread_that_parked_last_is_woken_first() {
+    let mut rig = Rig::new(Config::default());
+    parked_in_order(&mut rig, 3);
+    let last = rig.threads[2].thread().id();
+    let (sender, receiver) = channel();
+    for _ in 0..50 {
+        let sender = sender.clone();
+        rig.submit(move |_| sender.send(thread::current().id()).unwrap());
+        assert_eq!(receive(&receiver, 1), [last]);
+        eventually("all are parked", || rig.pool.stats().parked == 3);
+    }
+    assert_eq!(rig.pool.stats().wakeups, 50);
+    rig.finish();
+}
+
+#[test]
+fn submit_wakes_one_thread_to_run_and_one_to_stand_in_line_and_no_more() {
+    const JOBS: usize = 5000;
+    let mut rig = Rig::new(Config { capacity: JOBS, turn: Duration::MAX, ..Config::default() });
+    parked_in_order(&mut rig, 6);
+    let (release, held) = channel::<()>();
+    let (began, begun) = channel();
+    rig.submit(move |_| {
+        began.send(()).unwrap();
+        held.recv().unwrap();
+    });
+    receive(&begun, 1);
+    assert_eq!(rig.pool.stats().wakeups, 1);
+    let (sender, receiver) = channel();
+    for _ in 1..JOBS {
+        let sender = sender.clone();
+        rig.submit(move |_| sender.send(thread::current().id()).unwrap());
+        assert!(rig.gil().in_line() <= 1);
+    }
+    assert_eq!(rig.pool.stats().wakeups, 2);
+    eventually("the seeker is in line", || rig.gil().in_line() == 1);
+    release.send(()).unwrap();
+    let threads = receive(&receiver, JOBS - 1);
+    // It keeps the lock while more is queued: the other one's turn never comes.
+    assert!(threads.iter().all(|&thread| thread == threads[0]));
+    eventually("all are parked", || rig.pool.stats().parked == 6);
+    assert_eq!(rig.pool.stats().wakeups, 2);
+    assert_eq!(rig.gil().acquired(), 2);
+    rig.finish();
+}
+
+/// Jobs each of which ends when the lane's seeker is in line; tells which threads ran them.
+fn threads_that_ran(turn: Duration, jobs: usize) -> Vec<ThreadId> {
+    let mut rig = Rig::new(Config { turn, ..Config::default() });
+    let (sender, receiver) = channel();
+    for number in 1..=jobs {
+        let sender = sender.clone();
+        rig.submit(move |gil| {
+            if number < jobs {
+                eventually("a seeker is in line", || gil.in_line() == 1);
+            }
+            sender.send(thread::current().id()).unwrap();
+        });
+    }
+    rig.start(3);
+    let threads = receive(&receiver, jobs);
+    rig.finish();
+    threads
+}
+
+#[test]
+fn the_lock_is_handed_over_between_jobs_when_the_seekers_wait_is_over() {
+    let threads = threads_that_ran(Duration::ZERO, 60);
+    assert!(threads.windows(2).all(|pair| pair[0] != pair[1]), "{threads:?}");
+}
+
+#[test]
+fn the_lock_is_kept_until_then() {
+    let threads = threads_that_ran(Duration::from_secs(3600), 60);
+    assert!(threads.windows(2).all(|pair| pair[0] == pair[1]), "{threads:?}");
+}
+
+#[test]
+fn hand_over_comes_after_the_turn() {
+    const TURN: Duration = Duration::from_millis(30);
+    let mut rig = Rig::new(Config { turn: TURN, capacity: 100_000, ..Config::default() });
+    let (sender, receiver) = channel();
+    for _ in 0..400 {
+        let sender = sender.clone();
+        rig.submit(move |_| {
+            thread::sleep(Duration::from_micros(500));
+            sender.send((thread::current().id(), Instant::now())).unwrap();
+        });
+    }
+    rig.start(2);
+    let ends = receive(&receiver, 400);
+    let turns: Vec<_> = ends.chunk_by(|a, b| a.0 == b.0).collect();
+    assert!(turns.len() >= 2, "nobody handed over");
+    // The last turn ends with the work; in each other one the seeker waited from (nearly) its begin.
+    for turn in &turns[..turns.len() - 1] {
+        let length = turn[turn.len() - 1].1 - turn[0].1;
+        assert!(length >= TURN / 2, "a turn of {length:?}");
+    }
+    rig.finish();
+}
+
+#[test]
+fn a_seeker_takes_over_when_a_job_lets_the_lock_go() {
+    let mut rig = Rig::new(Config { turn: Duration::MAX, ..Config::default() });
+    parked_in_order(&mut rig, 4);
+    let (release, blocked) = channel::<()>();
+    let (sender, receiver) = channel();
+    rig.submit(move |gil| {
+        eventually("a seeker is in line", || gil.in_line() == 1);
+        gil.without(|| blocked.recv().unwrap());
+    });
+    for number in 0..20 {
+        let sender = sender.clone();
+        rig.submit(move |_| sender.send(number).unwrap());
+    }
+    assert_eq!(receive(&receiver, 20), (0..20).collect::<Vec<_>>());
+    release.send(()).unwrap();
+    rig.finish();
+}
+
+#[test]
+fn without_a_lock_each_arrival_wakes_a_thread() {
+    struct Held(Arc<Mutex<Receiver<()>>>);
+    impl Worker<Call> for Held {
+        fn attach(&mut self) {}
+        fn detach(&mut self) {}
+        fn run(&mut self, call: Call) {
+            let _ = self.0.lock().unwrap().recv();
+            drop(call);
+        }
+    }
+    let mut rig = Rig::new(Config { exclusive: false, ..Config::default() });
+    let (release, held) = channel();
+    let held = Arc::new(Mutex::new(held));
+    (0..4).for_each(|_| rig.start_with(0, Held(Arc::clone(&held))));
+    eventually("all are parked", || rig.pool.stats().parked == 4);
+    for running in 1..=4 {
+        rig.submit(|_| ());
+        eventually("a thread runs it", || rig.pool.stats().running == running);
+    }
+    assert_eq!(rig.pool.stats().wakeups, 4);
+    (0..4).for_each(|_| release.send(()).unwrap());
+    eventually("all are parked again", || rig.pool.stats().parked == 4);
+    rig.finish();
+}
