@@ -162,12 +162,16 @@ impl Exchange {
     // ---- the pool thread's side ----
 
     /// Takes the call out of the queue; false when it has been cancelled there.
+    ///
+    /// True again for the thread whose pool has claimed it already ([`crate::pool::Task::claim`]).
     pub fn begin(&self) -> bool {
-        let begun = self.state.compare_exchange(QUEUED, RUNNING, Ordering::AcqRel, Ordering::Acquire).is_ok();
-        if begun {
-            self.began.store(now(), Ordering::Release);
+        match self.state.compare_exchange(QUEUED, RUNNING, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => {
+                self.began.store(now(), Ordering::Release);
+                true
+            }
+            Err(state) => state == RUNNING,
         }
-        begun
     }
 
     /// Notes which thread runs the call (its `threading.get_ident()`), for stack dumps.
@@ -386,6 +390,10 @@ impl Drop for Job {
 impl crate::pool::Task for Job {
     fn is_cancelled(&self) -> bool {
         self.0.state.load(Ordering::Acquire) == OVER
+    }
+
+    fn claim(&self) -> bool {
+        self.0.begin()
     }
 }
 
