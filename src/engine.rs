@@ -67,7 +67,7 @@ impl Engine {
             let _ = ready.set(Arc::clone(interpreter));
             specs.iter().zip(&queues).flat_map(|(spec, pool)| spawn_threads(spec, pool, interpreter)).collect()
         };
-        let build = BuildInfo { python: env!("WSGI_PYTHON_EXECUTABLE").into() };
+        let build = BuildInfo { executable: env!("WSGI_PYTHON_EXECUTABLE").into() };
         let python = RefCell::new(Main::start(spec, build, spawn)?);
         Ok(Self {
             pools,
