@@ -10,6 +10,9 @@ ALONE := --no-default-features
 PYTHON_ONLY := --no-default-features --features python
 WHOLE := $(if $(filter system,$(NGINX)),--no-default-features --features module)
 
+# Other flags, other builds: a directory of its own keeps cargo from building everything anew each time.
+LOOM_TARGET := $(or $(CARGO_TARGET_DIR),$(ROOT)/target)/loom
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup setup-test build run test unit check loom integration clean
@@ -33,7 +36,7 @@ build: setup ## nginx and the module; the last two lines say where they are
 run: build ## serve examples/hello, or APP, on http://127.0.0.1:8080 until Ctrl-C
 	@$(ROOT)/script/run.sh
 
-test: setup-test unit check integration ## everything; sets up what is missing
+test: setup-test unit check loom integration ## everything; sets up what is missing
 
 setup-test:
 	@$(ROOT)/script/setup.sh test
@@ -48,6 +51,9 @@ check: setup ## rustfmt and clippy, for every set of features
 	@$(CARGO) clippy --all-targets $(ALONE) -- -D warnings
 	@$(CARGO) clippy --all-targets $(PYTHON_ONLY) -- -D warnings
 	@$(CARGO) clippy --all-targets $(WHOLE) -- -D warnings
+
+loom: setup ## the pool's protocols, in every order of their threads' steps
+	@RUSTFLAGS='$(RUSTFLAGS) --cfg loom' $(CARGO) test --target-dir $(LOOM_TARGET) --release --lib $(ALONE) loom_models
 
 integration: export BUILD := debug
 integration: setup-test ## pytest against a real nginx and a debug build of the module; ARGS are pytest's

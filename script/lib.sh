@@ -7,6 +7,8 @@ target=${CARGO_TARGET_DIR:-$root/target}
 BUILD=${BUILD:-release}
 NGINX=${NGINX:-vendored}
 PYTHON=${PYTHON:-python3}
+# A variable of nginx's as well (listening sockets that it inherits): no nginx that we start may see ours.
+export -n NGINX
 
 case $BUILD in release | debug) ;; *) echo "BUILD=$BUILD: it is release or debug" >&2; exit 1 ;; esac
 case $NGINX in vendored | system) ;; *) echo "NGINX=$NGINX: it is vendored or system" >&2; exit 1 ;; esac

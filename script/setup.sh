@@ -127,7 +127,7 @@ fi
 if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
   [ -z "${WSGI_SETUP_AGAIN:-}" ] || fail "installed, but still missing:" "${reasons[@]}"
   (apt_install) || fail "apt-get could not install: ${packages[*]}"
-  WSGI_SETUP_AGAIN=yes exec "$0" "$@" # some checks need what has only now come
+  NGINX=$NGINX WSGI_SETUP_AGAIN=yes exec "$0" "$@" # some checks need what has only now come
 fi
 say "missing on this machine:"
 printf '  - %s\n' "${reasons[@]}" >&2
