@@ -2,10 +2,12 @@
 //!
 //! A [`Context`] hangs on the request. Calls into nginx may come back into this file (a filter may finalise the
 //! request, a finalised request runs its cleanups), so it is only ever borrowed shared, and its fields are cells.
+//! Whoever works with it holds a reference of its own: the request, and with it the pool's reference, may go meanwhile.
 
 use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use nginx_sys::*;
@@ -51,10 +53,26 @@ pub(crate) struct Context {
 /// The context of a request, if it has one.
 ///
 /// # Safety
-/// `r` must be a live request of the calling thread; the reference must not outlive its pool.
-pub(crate) unsafe fn context_of<'a>(r: *const ngx_http_request_t) -> Option<&'a Context> {
-    // SAFETY: a request has an entry for every http module; ours is null or a Context in the request's pool.
-    unsafe { (*(*r).ctx.add((*ptr::addr_of!(ngx_http_wsgi_module)).ctx_index)).cast::<Context>().as_ref() }
+/// `r` must be a live request of the calling thread.
+pub(crate) unsafe fn context_of(r: *const ngx_http_request_t) -> Option<Rc<Context>> {
+    // SAFETY: a request has an entry for every http module; ours is null or a context that the request's pool holds.
+    unsafe {
+        let context = *(*r).ctx.add((*ptr::addr_of!(ngx_http_wsgi_module)).ctx_index);
+        (!context.is_null()).then(|| hold(context))
+    }
+}
+
+/// A reference of the caller's own.
+///
+/// # Safety
+/// `context` must be one that a pool holds at this moment.
+unsafe fn hold(context: *const c_void) -> Rc<Context> {
+    let context = context.cast::<Context>();
+    // SAFETY: it came from an Rc, of which the pool has a reference.
+    unsafe {
+        Rc::increment_strong_count(context);
+        Rc::from_raw(context)
+    }
 }
 
 /// The content handler of a location with `wsgi_pass`.
@@ -127,19 +145,20 @@ unsafe fn attach_context(r: *mut ngx_http_request_t) -> Option<()> {
     // SAFETY: a live request has a pool and a connection with a log; the context stays where it is until the pool is
     // destroyed, which is after the request's cleanups have run.
     unsafe {
-        let context: NonNull<Context> = pool_box((*r).pool, context)?;
+        let context = Rc::new(context);
+        let _held: NonNull<Rc<Context>> = pool_box((*r).pool, Rc::clone(&context))?;
         let cleanup = ngx_http_cleanup_add(r, 0).as_mut()?;
         cleanup.handler = Some(request_gone);
-        cleanup.data = context.as_ptr().cast();
+        cleanup.data = Rc::as_ptr(&context).cast_mut().cast();
         for (event, handler) in [
-            (context.as_ref().news.get(), news_handler as unsafe extern "C" fn(*mut ngx_event_t)),
-            (context.as_ref().deadline.get(), deadline_handler),
+            (context.news.get(), news_handler as unsafe extern "C" fn(*mut ngx_event_t)),
+            (context.deadline.get(), deadline_handler),
         ] {
-            (*event).data = context.as_ptr().cast();
+            (*event).data = Rc::as_ptr(&context).cast_mut().cast();
             (*event).handler = Some(handler);
             (*event).log = (*(*r).connection).log;
         }
-        *(*r).ctx.add((*ptr::addr_of!(ngx_http_wsgi_module)).ctx_index) = context.as_ptr().cast();
+        *(*r).ctx.add((*ptr::addr_of!(ngx_http_wsgi_module)).ctx_index) = Rc::as_ptr(&context).cast_mut().cast();
     }
     Some(())
 }
@@ -147,7 +166,7 @@ unsafe fn attach_context(r: *mut ngx_http_request_t) -> Option<()> {
 /// The request ends, or is cut off by its client.
 unsafe extern "C" fn request_gone(data: *mut c_void) {
     // SAFETY: installed above with the context, which the pool still holds.
-    guard((), || unsafe { (*data.cast::<Context>()).detach() });
+    guard((), || unsafe { hold(data) }.detach());
 }
 
 /// nginx has the whole body.
@@ -158,7 +177,7 @@ unsafe extern "C" fn body_ready(r: *mut ngx_http_request_t) {
             let (Some(context), Some(worker)) = (context_of(r), worker()) else {
                 return ngx_http_finalize_request(r, INTERNAL_SERVER_ERROR);
             };
-            if submit(r, context, worker).is_none() {
+            if submit(r, &context, worker).is_none() {
                 context.finish(INTERNAL_SERVER_ERROR);
             }
         }
@@ -222,10 +241,9 @@ unsafe extern "C" fn news_handler(event: *mut ngx_event_t) {
         with_request(event, |context| {
             let Some(exchange) = context.exchange.get() else { return };
             context.deliver(exchange.take());
-            if let (Some(inbox), false) = (exchange.inbox(), context.detached.get()) {
-                if inbox.resume() {
-                    body::pump(context.r, context, inbox);
-                }
+            match exchange.inbox() {
+                Some(inbox) if !context.detached.get() && inbox.resume() => body::pump(context.r, context, inbox),
+                _ => {}
             }
         });
     }
@@ -241,10 +259,10 @@ unsafe extern "C" fn deadline_handler(event: *mut ngx_event_t) {
 unsafe fn with_request(event: *mut ngx_event_t, body: impl FnOnce(&Context)) {
     // SAFETY: as the caller vouches; the connection outlives the request, and tells when it is done for.
     unsafe {
-        let context = &*(*event).data.cast::<Context>();
+        let context = hold((*event).data);
         let connection = (*context.r).connection;
         wsgi_set_log_request(context.r);
-        guard((), || body(context));
+        guard((), || body(&context));
         ngx_http_run_posted_requests(connection);
     }
 }
