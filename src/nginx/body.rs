@@ -56,7 +56,7 @@ pub(crate) unsafe extern "C" fn read_handler(r: *mut ngx_http_request_t) {
             match context.exchange().and_then(|exchange| exchange.inbox()) {
                 // No room: all that matters is whether the client is still there.
                 Some(inbox) if inbox.is_paused() => ngx_http_test_reading(r),
-                Some(inbox) => pump(r, context, inbox),
+                Some(inbox) => pump(r, &context, inbox),
                 None => {}
             }
         }

@@ -68,10 +68,8 @@ unsafe extern "C" fn get(r: *mut ngx_http_request_t, value: *mut ngx_variable_va
 /// `r` must be a live request of the calling thread.
 unsafe fn text(r: *mut ngx_http_request_t, shows: Shows) -> Option<String> {
     // SAFETY: as the caller vouches.
-    let (main, location, exchange) = unsafe {
-        let (main, location) = conf::confs_of_request(r);
-        (main, location, context_of(r).and_then(|context| context.exchange()))
-    };
+    let ((main, location), context) = unsafe { (conf::confs_of_request(r), context_of(r)) };
+    let exchange = context.as_ref().and_then(|context| context.exchange());
     let pass = main.pass(location);
     match shows {
         Shows::App => pass.map(|pass| main.spec.apps[pass.app].name.clone()),
