@@ -48,6 +48,7 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
     let Some(main) = conf::main_conf_of_cycle(cycle).filter(|main| !main.spec.apps.is_empty()) else { return };
     super::EVENT_LOOP.with(|flag| flag.set(true));
     crate::forbid_python_here();
+    leave_children_to_the_application();
 
     let mut spec = main.spec.clone();
     spec.multiprocess = worker_processes(cycle) > 1;
@@ -70,6 +71,13 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
         }
         Err(error) => log::alert(&format!("cannot start Python's main thread: {error}")),
     }
+}
+
+/// A worker has no children of nginx's, but nginx's handler of SIGCHLD waits for any child: it would take the exit
+/// status of the application's away from it (and `subprocess` then says 0).
+fn leave_children_to_the_application() {
+    // SAFETY: a plain system call.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
 fn worker_processes(cycle: &ngx_cycle_t) -> ngx_int_t {
