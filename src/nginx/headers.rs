@@ -27,6 +27,9 @@ pub(crate) unsafe fn send(
         if set(r, head, length, location).is_none() {
             return ERROR;
         }
+        // Preconditions are checked after the call: too late for a method that has changed something by then.
+        let safe = (*r).method == NGX_HTTP_GET as ngx_uint_t || (*r).method == NGX_HTTP_HEAD as ngx_uint_t;
+        (*r).set_disable_not_modified((!safe).into());
         (*r).set_allow_ranges((location.force_ranges != 0).into());
         (*r).set_single_range(1); // a part that has gone by cannot be sent again
         ngx_http_send_header(r)

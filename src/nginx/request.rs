@@ -204,7 +204,7 @@ unsafe fn headers(request: &mut Request, r: *mut ngx_http_request_t, params: &[(
         // SAFETY: a header's strings live as long as the request; the lower-case key is as long as the key.
         .map(|header| unsafe {
             let lower = bytes(ngx_str_t { len: header.key.len, data: header.lowcase_key });
-            Header { hash: header.hash, lower, value: bytes(header.value) }
+            Header { hash: header.hash, lower, value: trimmed(bytes(header.value)) }
         })
         .collect();
     // SAFETY: as the caller vouches.
@@ -230,6 +230,14 @@ unsafe fn headers(request: &mut Request, r: *mut ngx_http_request_t, params: &[(
     if let Some(host) = host {
         request.push(names::HTTP_HOST, &[host]);
     }
+}
+
+/// A header value without the white space round it: nginx leaves tabs.
+fn trimmed(value: &[u8]) -> &[u8] {
+    let white = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let start = value.iter().position(|byte| !white(byte)).unwrap_or(value.len());
+    let end = value.iter().rposition(|byte| !white(byte)).map_or(start, |last| last + 1);
+    &value[start..end]
 }
 
 struct Header<'a> {

@@ -33,13 +33,13 @@ fn set_app(directive: &mut Directive<'_>, main: &mut MainConf) -> Outcome {
     if main.apps.iter().any(|other| other.app.name == name) {
         return Err(format!("duplicate application \"{name}\"").into());
     }
-    let place = directive.place();
+    let place = directive.place.clone();
     let target = Target { source: Source::Module(String::new()), callable: String::new(), factory: false };
-    let app = App { name, target, path: Vec::new(), virtualenv: None, env: Vec::new(), origin: place.clone() };
+    let app = App { name, target, path: Vec::new(), virtualenv: None, env: Vec::new(), origin: place };
     let mut draft = Draft { target: None, app };
     parse_block(directive, &mut draft)?;
     let Some(target) = draft.target else {
-        return Err(format!("no \"module\" in the application \"{}\" of {place},", draft.app.name).into());
+        return Err(format!("no \"module\" for the application \"{}\"", draft.app.name).into());
     };
     draft.app.target = target;
     main.apps.push(AppBlock { app: draft.app, index: None });

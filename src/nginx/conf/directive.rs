@@ -7,7 +7,7 @@ use std::ptr;
 
 use nginx_sys::*;
 
-use super::super::ffi::{bytes, guard, wsgi_conf_error};
+use super::super::ffi::{bytes, guard, wsgi_conf_error, wsgi_log_write};
 use super::super::module::ngx_http_wsgi_module;
 use super::MainConf;
 
@@ -25,9 +25,20 @@ pub(crate) type Outcome = Result<(), Refusal>;
 /// The configuration parser at one directive.
 pub(crate) struct Directive<'a> {
     pub(crate) cf: &'a mut ngx_conf_t,
+    name: String,
+    /// `file:line` of the directive.
+    pub(crate) place: String,
 }
 
-impl Directive<'_> {
+impl<'a> Directive<'a> {
+    /// The directive that the parser has just read.
+    fn new(cf: &'a mut ngx_conf_t) -> Self {
+        let mut directive = Self { cf, name: String::new(), place: String::new() };
+        directive.name = directive.words().first().map(|name| String::from_utf8_lossy(name).into()).unwrap_or_default();
+        directive.place = directive.place();
+        directive
+    }
+
     /// The words of the directive, its name first.
     pub(crate) fn words(&self) -> Vec<Vec<u8>> {
         // SAFETY: while a directive is handled, `args` is an array of ngx_str_t with its words.
@@ -41,8 +52,8 @@ impl Directive<'_> {
         self.words().into_iter().skip(1).map(text).collect()
     }
 
-    /// `file:line` of the directive.
-    pub(crate) fn place(&self) -> String {
+    /// Where the parser is: `file:line`.
+    fn place(&self) -> String {
         // SAFETY: `conf_file` is null (a directive from the command line) or the file being read.
         match unsafe { self.cf.conf_file.as_ref() } {
             // SAFETY: the name of an open configuration file is valid.
@@ -60,11 +71,8 @@ impl Directive<'_> {
 
     /// The configuration of `http`.
     pub(crate) fn main_conf(&mut self) -> &mut MainConf {
-        // SAFETY: all our directives stand in http {}, so `ctx` is an http context, with our main configuration.
-        unsafe {
-            let context = self.cf.ctx.cast::<ngx_http_conf_ctx_t>();
-            &mut *(*(*context).main_conf.add((*ptr::addr_of!(ngx_http_wsgi_module)).ctx_index)).cast()
-        }
+        // SAFETY: all our directives stand in http {}.
+        unsafe { &mut *main_conf(self.cf) }
     }
 
     /// Writes a line that refuses nothing.
@@ -74,12 +82,19 @@ impl Directive<'_> {
     }
 
     /// Writes the line that says why the configuration is refused.
-    pub(crate) fn refuse(&mut self, refusal: &Refusal) {
-        let name = self.words().first().map(|name| String::from_utf8_lossy(name).into_owned()).unwrap_or_default();
+    fn refuse(&mut self, refusal: &Refusal) {
+        let name = &self.name;
         let message = match refusal.0.as_str() {
             duplicate @ "is duplicate" => format!("\"{name}\" directive {duplicate}"),
             other => format!("{other} in \"{name}\" directive"),
         };
+        if self.place() != self.place {
+            // The parser is at the end of the directive's block by now: name the line itself.
+            let message = format!("{message} in {}", self.place);
+            // SAFETY: `cf` has a log, the message is copied.
+            unsafe { wsgi_log_write(NGX_LOG_EMERG as ngx_uint_t, self.cf.log, message.as_ptr(), message.len()) };
+            return;
+        }
         // SAFETY: `cf` is valid, the message is copied.
         unsafe { wsgi_conf_error(NGX_LOG_EMERG as ngx_uint_t, self.cf, message.as_ptr(), message.len()) };
     }
@@ -104,7 +119,7 @@ pub(crate) unsafe fn set<Conf>(
     // SAFETY: the caller vouches for both.
     let (cf, conf) = unsafe { (&mut *cf, &mut *conf.cast::<Conf>()) };
     guard(refused, || {
-        let mut directive = Directive { cf };
+        let mut directive = Directive::new(cf);
         match set(&mut directive, conf) {
             Ok(()) => ptr::null_mut(),
             Err(refusal) => {
@@ -115,6 +130,18 @@ pub(crate) unsafe fn set<Conf>(
             }
         }
     })
+}
+
+/// The configuration of `http` while it is read.
+///
+/// # Safety
+/// `cf` must carry an http context.
+pub(crate) unsafe fn main_conf(cf: &ngx_conf_t) -> *mut MainConf {
+    // SAFETY: an http context has a main configuration of every http module; ours was made by create_main_conf.
+    unsafe {
+        let context = cf.ctx.cast::<ngx_http_conf_ctx_t>();
+        (*(*context).main_conf.add((*ptr::addr_of!(ngx_http_wsgi_module)).ctx_index)).cast()
+    }
 }
 
 /// The core module's configuration of the location at hand.

@@ -348,7 +348,8 @@ fn merge(cf: &mut ngx_conf_t, prev: &LocConf, conf: &mut LocConf) -> *mut c_char
     }
 
     if conf.pass == UNSET && conf.temp_path.is_null() {
-        return ptr::null_mut(); // no folder for those who never use it
+        conf.temp_path = prev.temp_path;
+        return ptr::null_mut(); // no default folder for those who never use it
     }
     let mut default = default_temp_path(cf);
     // SAFETY: `cf` is valid; the paths are null or made by nginx; the default is copied.

@@ -1,18 +1,16 @@
 //! At the end of the configuration: what every `wsgi_pass` names.
 
-use std::ptr;
-
 use nginx_sys::*;
 
 use super::super::ffi::{ERROR, OK, wsgi_conf_error};
-use super::directive::Directive;
+use super::directive::main_conf;
 use super::{MainConf, Variables};
 use crate::exchange::spec::{App, Source, Spec, Target};
 
 /// Finds application and pool of each `wsgi_pass`, and the nginx variables that snapshots read.
 pub(crate) fn resolve(cf: &mut ngx_conf_t) -> ngx_int_t {
-    // SAFETY: `main_conf` is valid while the configuration is read; nothing else uses it meanwhile.
-    let main = unsafe { &mut *ptr::from_mut(Directive { cf }.main_conf()) };
+    // SAFETY: at the end of http {} `cf` carries its context; nothing else uses the configuration meanwhile.
+    let main = unsafe { &mut *main_conf(cf) };
     if main.passes.is_empty() {
         return OK;
     }

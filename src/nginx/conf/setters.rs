@@ -71,7 +71,7 @@ fn set_pass(directive: &mut Directive<'_>, conf: &mut LocConf) -> Outcome {
             _ => return Err(format!("invalid parameter \"{word}\"").into()),
         },
     };
-    let place = directive.place();
+    let place = directive.place.clone();
     // SAFETY: the directive stands in a location, so there is an http context.
     let core = unsafe { &mut *core_loc_conf(directive.cf) };
     core.handler = Some(super::super::handler::content_handler);
