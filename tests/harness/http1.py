@@ -43,13 +43,13 @@ class Connection:
     opened = []
 
     def __init__(self, port, tls=None, timeout=20, path=None):
-        Connection.opened.append(self)
         if path:
             self.socket = socket.socket(socket.AF_UNIX)
             self.socket.connect(str(path))
         else:
             self.socket = socket.create_connection(("127.0.0.1", port))
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        Connection.opened.append(self)
         self.socket.settimeout(timeout)
         if tls:
             self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")

@@ -1,0 +1,1 @@
+"""Long tests: `make soak`. Their short forms are in tests/test_soak_short.py."""
