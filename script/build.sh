@@ -5,6 +5,7 @@
 
 options=(--message-format=json-render-diagnostics)
 [ "$BUILD" = debug ] || options+=(--release)
+[ -z "${FEATURES:-}" ] || options+=(--features "$FEATURES")
 if [ "$NGINX" = system ]; then
   options+=(--no-default-features --features module)
   eval "$("$root/script/system_nginx.sh")"

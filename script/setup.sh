@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what building (and, with the argument `test`, testing) needs and this machine lacks: with apt where there is
+# Installs what building (and, with the argument `test` or `bench`, those) needs and this machine lacks: with apt where there is
 # apt and we are root; else it says what to install. It does nothing, and quickly so, when nothing is missing.
 . "$(dirname "$0")/lib.sh"
 purpose=${1:-build}
@@ -109,19 +109,23 @@ apt_install() {
   local install=(apt-get install -y --no-install-recommends "${packages[@]}")
   forbid_services
   any /var/lib/apt/lists/*Packages* || patiently "updating the list of packages" apt-get update || return
-  patiently "installing ${packages[*]}" "${install[@]}" 2>/dev/null && return
+  patiently "installing ${packages[*]}" "${install[@]}" && return
   # Old lists name files that are gone by now.
   patiently "updating the list of packages" apt-get update && patiently "installing ${packages[*]}" "${install[@]}"
+}
+
+check_bench() {
+  command -v wrk >/dev/null || missing "the load generator wrk" wrk
 }
 
 check_build
 check_python
 check_rust
 [ "$NGINX" = vendored ] || check_system_nginx
-if [ "$purpose" = test ]; then
-  check_venv
-  check_rust_tools
-fi
+case $purpose in
+  test) check_venv && check_rust_tools ;;
+  bench) check_venv && check_bench ;;
+esac
 
 [ ${#reasons[@]} != 0 ] || exit 0
 if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
