@@ -143,11 +143,13 @@ impl Batch {
         true
     }
 
-    /// Adds a range of a file.
+    /// Adds a range of a file, unless it is empty.
     pub(super) fn push_file(&mut self, part: Part) {
-        self.end_of_small();
-        self.length += part.length();
-        self.parts.push(part);
+        if part.length() > 0 {
+            self.end_of_small();
+            self.length += part.length();
+            self.parts.push(part);
+        }
     }
 
     fn end_of_small(&mut self) {

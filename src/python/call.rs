@@ -10,7 +10,7 @@ use super::file_wrapper;
 use super::fork;
 use super::input::Input;
 use super::interpreter::Python;
-use super::object::{Attached, Kind, Object, Raised, Result};
+use super::object::{Attached, Object, Raised, Result};
 use super::start_response::{Response, Sent};
 use crate::exchange::Exchange;
 use crate::exchange::log::Level;
@@ -112,9 +112,15 @@ impl<'py> Call<'_, 'py> {
             return Err(Problem::Misuse(format!("it returned {}, which is not iterable", result.type_name())));
         }
         let iterator = result.iter().map_err(in_step)?;
-        // What is left of a list is all there, whoever wraps it; but a response that ends by itself must not wait.
-        if iterator.is_plain_iterator() && !self.response().is_declared() {
-            return self.gather_rest(&iterator);
+        // What is left of a list is all there, whoever wraps it.
+        if iterator.is_plain_iterator() {
+            let batch = self.gather_rest(&iterator)?;
+            // One that Content-Length ends need not wait for close().
+            if self.response().is_completed_by(batch.length()) {
+                self.send(batch)?;
+                return Ok(Batch::default());
+            }
+            return Ok(batch);
         }
         self.stream(&iterator)
     }
@@ -215,8 +221,9 @@ impl<'py> Call<'_, 'py> {
             // The client has all of it.
             return errors::write(Level::Error, self.record(&problem).as_bytes());
         }
-        let told = matches!(&problem, Problem::Raised(_, raised) if raised.is(Kind::BrokenPipe)) && response.is_gone();
-        // Who was told by write() that the client had gone may well give up.
+        // Who was told by write() or wsgi.input that the client had gone may well give up.
+        let told =
+            self.exchange.is_gone() && matches!(&problem, Problem::Raised(_, raised) if raised.tells_client_gone());
         self.exchange.end(if told { End::Complete } else { End::Failed(failure(self.record(&problem))) });
     }
 

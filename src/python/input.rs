@@ -1,17 +1,33 @@
-//! `wsgi.input`: a file-like object on the buffered request body.
+//! `wsgi.input`: a file-like object on the request body, be it buffered by nginx or still on its way.
 //!
 //! It holds the exchange, not the request, so it may outlive the call and be read from any thread.
 
-use std::io;
+use std::cmp;
+use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::class::{Attribute, Behaviour, Call, Class, Method, attribute, method, next};
-use super::object::{Attached, Kind, Object, Raised, Result};
+use super::object::{Attached, CLIENT_GONE, Kind, Object, Raised, Result};
 use crate::exchange::Exchange;
-use crate::exchange::body::Body;
+use crate::exchange::inbox::{Broken, Read};
 
-/// How much of a file is read ahead for small reads and lines.
+/// How much is read ahead for small reads and lines, in bytes.
 const READ_AHEAD: usize = 16 * 1024;
+
+/// Reads some bytes of the body, waiting for a disk or a client if need be; 0: its end.
+fn read_some(exchange: &Arc<Exchange>, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+    if !exchange.is_streamed() {
+        return exchange.request.body().read_at(buffer, position);
+    }
+    loop {
+        match exchange.read_streamed(buffer) {
+            Ok(Read::Bytes(count)) => return Ok(count),
+            Ok(Read::Pending) => exchange.wait_streamed(),
+            Err(Broken::ClientGone) => return Err(io::Error::new(ErrorKind::ConnectionReset, CLIENT_GONE)),
+            Err(Broken::TimedOut) => return Err(io::Error::new(ErrorKind::TimedOut, "the client sends no more")),
+        }
+    }
+}
 
 /// A place in a body, with what has been read ahead of it.
 #[derive(Default)]
@@ -23,36 +39,46 @@ struct Cursor {
 }
 
 impl Cursor {
-    /// Some bytes from the position on; none at the end only.
-    fn chunk<'a>(&'a mut self, body: &'a Body) -> io::Result<&'a [u8]> {
-        if let Some(all) = body.in_memory() {
-            return Ok(usize::try_from(self.position).ok().and_then(|start| all.get(start..)).unwrap_or_default());
-        }
-        let from_ahead = self.position.checked_sub(self.ahead_start).filter(|&skip| skip < self.ahead.len() as u64);
-        let skip = match from_ahead {
-            Some(skip) => skip as usize,
-            None => {
-                self.ahead.resize(READ_AHEAD, 0);
-                let count = body.read_at(&mut self.ahead, self.position);
-                self.ahead.truncate(*count.as_ref().unwrap_or(&0));
-                self.ahead_start = self.position;
-                count?;
-                0
-            }
-        };
-        Ok(&self.ahead[skip..])
+    /// Where the position is in what has been read ahead.
+    fn skip(&self) -> Option<usize> {
+        let skip = usize::try_from(self.position.checked_sub(self.ahead_start)?).ok()?;
+        (skip <= self.ahead.len()).then_some(skip)
     }
 
-    /// Fills `target`, or as much of it as the body has.
-    fn read(&mut self, body: &Body, target: &mut [u8]) -> io::Result<usize> {
+    /// What has been read ahead of the position.
+    fn at_hand(&self) -> &[u8] {
+        self.skip().map_or(&[], |skip| &self.ahead[skip..])
+    }
+
+    /// Takes so many bytes of what has been read ahead.
+    fn take(&mut self, length: usize) -> &[u8] {
+        let start = self.skip().unwrap_or_default();
+        self.position += length as u64;
+        &self.ahead[start..start + length]
+    }
+
+    /// Some bytes from the position on; none at the end only.
+    fn chunk(&mut self, exchange: &Arc<Exchange>) -> io::Result<&[u8]> {
+        if self.at_hand().is_empty() {
+            self.ahead.resize(READ_AHEAD, 0);
+            self.ahead_start = self.position;
+            let count = read_some(exchange, &mut self.ahead, self.position);
+            self.ahead.truncate(*count.as_ref().unwrap_or(&0));
+            count?;
+        }
+        Ok(self.at_hand())
+    }
+
+    /// Fills `target`, or as much of it as the body has; with `once`, as much as there is without waiting for more.
+    fn read(&mut self, exchange: &Arc<Exchange>, target: &mut [u8], once: bool) -> io::Result<usize> {
         let mut done = 0;
-        while done < target.len() {
+        while done < target.len() && !(once && done > 0) {
             let rest = &mut target[done..];
-            let count = if rest.len() >= READ_AHEAD && body.in_memory().is_none() {
-                body.read_at(rest, self.position)?
+            let count = if rest.len() >= READ_AHEAD && self.at_hand().is_empty() {
+                read_some(exchange, rest, self.position)?
             } else {
-                let chunk = self.chunk(body)?;
-                let count = chunk.len().min(rest.len());
+                let chunk = self.chunk(exchange)?;
+                let count = cmp::min(chunk.len(), rest.len());
                 rest[..count].copy_from_slice(&chunk[..count]);
                 count
             };
@@ -65,29 +91,60 @@ impl Cursor {
         Ok(done)
     }
 
-    /// Appends a line with its end, or at most `limit` bytes of it, to `line`.
-    fn read_line(&mut self, body: &Body, limit: usize, line: &mut Vec<u8>) -> io::Result<()> {
-        while line.len() < limit {
-            let chunk = self.chunk(body)?;
-            let chunk = &chunk[..chunk.len().min(limit - line.len())];
-            if chunk.is_empty() {
-                break;
+    /// Everything that is left.
+    fn read_all(&mut self, exchange: &Arc<Exchange>) -> io::Result<Vec<u8>> {
+        let (mut all, mut step) = (Vec::new(), READ_AHEAD);
+        loop {
+            let start = all.len();
+            all.resize(start + step, 0);
+            let count = self.read(exchange, &mut all[start..], false)?;
+            all.truncate(start + count);
+            if count < step {
+                return Ok(all);
             }
+            step = cmp::min(step * 2, 1 << 20);
+        }
+    }
+
+    /// The next line if it, or `limit` bytes of it, is at hand.
+    fn line_at_hand(&mut self, limit: usize) -> Option<&[u8]> {
+        let ahead = self.at_hand();
+        let ahead = &ahead[..cmp::min(ahead.len(), limit)];
+        match ahead.iter().position(|&byte| byte == b'\n') {
+            Some(at) => Some(self.take(at + 1)),
+            None if ahead.len() == limit && limit > 0 => Some(self.take(limit)),
+            None => None,
+        }
+    }
+
+    /// The next `length` bytes if they are at hand.
+    fn bytes_at_hand(&mut self, length: usize) -> Option<&[u8]> {
+        (length > 0 && self.at_hand().len() >= length).then(|| self.take(length))
+    }
+
+    /// A line with its end, or at most `limit` bytes of it.
+    fn read_line(&mut self, exchange: &Arc<Exchange>, limit: usize) -> io::Result<Vec<u8>> {
+        let mut line = Vec::new();
+        while line.len() < limit {
+            let chunk = self.chunk(exchange)?;
+            let chunk = &chunk[..cmp::min(chunk.len(), limit - line.len())];
             let end = chunk.iter().position(|&byte| byte == b'\n').map(|at| at + 1);
             let taken = end.unwrap_or(chunk.len());
             line.extend_from_slice(&chunk[..taken]);
             self.position += taken as u64;
-            if end.is_some() {
+            if end.is_some() || taken == 0 {
                 break;
             }
         }
-        Ok(())
+        Ok(line)
     }
 }
 
 /// The value in a `wsgi.input`.
 pub(super) struct Input {
     exchange: Arc<Exchange>,
+    /// Whoever holds it may be waiting for a disk or a client: attached threads only try to lock it, unless all of
+    /// the body is in memory.
     cursor: Mutex<Cursor>,
 }
 
@@ -96,50 +153,79 @@ impl Input {
         Self { exchange, cursor: Mutex::default() }
     }
 
-    fn body(&self) -> &Body {
-        self.exchange.request.body()
-    }
-
     fn cursor(&self) -> MutexGuard<'_, Cursor> {
         self.cursor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `work` on the cursor: without the interpreter when that may mean to wait for a disk.
-    fn with_cursor<'py, R: Send>(
+    /// The whole body, if it is one piece in memory.
+    fn in_memory(&self) -> Option<&[u8]> {
+        if self.exchange.is_streamed() { None } else { self.exchange.request.body().in_memory() }
+    }
+
+    /// Runs `work` on the cursor, without the interpreter where it may have to wait.
+    fn waiting<'py, R: Send>(
         &self,
         py: Attached<'py>,
-        work: impl FnOnce(&mut Cursor, &Body) -> io::Result<R> + Send,
+        work: impl FnOnce(&mut Cursor, &Arc<Exchange>) -> io::Result<R> + Send,
     ) -> Result<'py, R> {
-        let run = || work(&mut self.cursor(), self.body());
-        let result = if self.body().in_memory().is_some() { run() } else { py.detach(run) };
+        let run = || work(&mut self.cursor(), &self.exchange);
+        let result = if self.in_memory().is_some() { run() } else { py.detach(run) };
         result.map_err(|error| Raised::from_io(py, &error))
     }
 
-    fn remaining(&self) -> usize {
-        usize::try_from(self.body().length().saturating_sub(self.cursor().position)).unwrap_or(usize::MAX)
+    fn read<'py>(&self, py: Attached<'py>, limit: Option<usize>, once: bool) -> Result<'py, Object<'py>> {
+        if let Some(all) = self.in_memory() {
+            let taken = {
+                let mut cursor = self.cursor();
+                let rest = all.get(cmp::min(cursor.position, all.len() as u64) as usize..).unwrap_or_default();
+                let taken = &rest[..cmp::min(rest.len(), limit.unwrap_or(usize::MAX))];
+                cursor.position += taken.len() as u64;
+                taken
+            };
+            return py.bytes(taken);
+        }
+        if let (Some(limit), Ok(mut cursor)) = (limit, self.cursor.try_lock()) {
+            if let Some(bytes) = cursor.bytes_at_hand(limit) {
+                return py.bytes(bytes);
+            }
+        }
+        let Some(limit) = limit.or_else(|| self.most()) else {
+            let all = self.waiting(py, Cursor::read_all)?;
+            return py.bytes(&all);
+        };
+        // Who asks for a GiB of a stream may get a few bytes: that much memory is not set aside for it.
+        if self.exchange.is_streamed() && limit > 1 << 20 {
+            let some = self.waiting(py, |cursor, exchange| read_up_to(cursor, exchange, limit, once))?;
+            return py.bytes(&some);
+        }
+        let length = cmp::min(limit, self.most().unwrap_or(limit));
+        py.bytes_from(length, |room| self.cursor().read(&self.exchange, room, once))
     }
 
-    fn read<'py>(&self, py: Attached<'py>, limit: Option<usize>) -> Result<'py, Object<'py>> {
-        let Some(all) = self.body().in_memory() else {
-            let length = py.detach(|| self.remaining()).min(limit.unwrap_or(usize::MAX));
-            return py.bytes_from(length, |room| self.cursor().read(self.body(), room));
-        };
-        let taken = {
-            let mut cursor = self.cursor();
-            let start = usize::try_from(cursor.position).unwrap_or(usize::MAX).min(all.len());
-            let end = start + limit.unwrap_or(usize::MAX).min(all.len() - start);
-            cursor.position = cursor.position.max(end as u64);
-            &all[start..end]
-        };
-        py.bytes(taken)
+    /// How long the body is at most, if that is known.
+    fn most(&self) -> Option<usize> {
+        (!self.exchange.is_streamed()).then(|| self.exchange.request.body().length() as usize)
     }
 
     fn read_line<'py>(&self, py: Attached<'py>, limit: Option<usize>) -> Result<'py, Object<'py>> {
         let limit = limit.unwrap_or(usize::MAX);
-        let line = self.with_cursor(py, |cursor, body| {
-            let mut line = Vec::new();
-            cursor.read_line(body, limit, &mut line).map(|()| line)
-        })?;
+        if let Some(all) = self.in_memory() {
+            let taken = {
+                let mut cursor = self.cursor();
+                let rest = all.get(cmp::min(cursor.position, all.len() as u64) as usize..).unwrap_or_default();
+                let rest = &rest[..cmp::min(rest.len(), limit)];
+                let end = rest.iter().position(|&byte| byte == b'\n').map_or(rest.len(), |at| at + 1);
+                cursor.position += end as u64;
+                &rest[..end]
+            };
+            return py.bytes(taken);
+        }
+        if let Ok(mut cursor) = self.cursor.try_lock() {
+            if let Some(line) = cursor.line_at_hand(limit) {
+                return py.bytes(line);
+            }
+        }
+        let line = self.waiting(py, |cursor, exchange| cursor.read_line(exchange, limit))?;
         py.bytes(&line)
     }
 
@@ -147,6 +233,22 @@ impl Input {
         let line = this.read_line(py, None)?;
         Ok((line.as_bytes() != Some(b"")).then_some(line))
     }
+}
+
+/// Reads up to `limit` bytes into memory that grows with what comes.
+fn read_up_to(cursor: &mut Cursor, exchange: &Arc<Exchange>, limit: usize, once: bool) -> io::Result<Vec<u8>> {
+    let mut all = Vec::new();
+    while all.len() < limit && !(once && !all.is_empty()) {
+        let start = all.len();
+        let step = cmp::min(limit - start, 1 << 20);
+        all.resize(start + step, 0);
+        let count = cursor.read(exchange, &mut all[start..], once)?;
+        all.truncate(start + count);
+        if count < step {
+            break;
+        }
+    }
+    Ok(all)
 }
 
 /// A size as `io` takes it: absent, `None` and below 0 mean no limit.
@@ -165,7 +267,13 @@ type This<'a, 'py> = Call<'a, 'py, Input>;
 
 fn read<'py>(call: &This<'_, 'py>) -> Result<'py, Object<'py>> {
     let limit = size(call.py, call.optional("read")?)?;
-    call.this.read(call.py, limit)
+    call.this.read(call.py, limit, false)
+}
+
+/// As `read`, but what is there is enough.
+fn read1<'py>(call: &This<'_, 'py>) -> Result<'py, Object<'py>> {
+    let limit = size(call.py, call.optional("read1")?)?;
+    call.this.read(call.py, Some(limit.unwrap_or(READ_AHEAD)), true)
 }
 
 fn readline<'py>(call: &This<'_, 'py>) -> Result<'py, Object<'py>> {
@@ -186,30 +294,45 @@ fn readlines<'py>(call: &This<'_, 'py>) -> Result<'py, Object<'py>> {
 }
 
 fn readinto<'py>(call: &This<'_, 'py>) -> Result<'py, Object<'py>> {
+    fill(call, false)
+}
+
+fn readinto1<'py>(call: &This<'_, 'py>) -> Result<'py, Object<'py>> {
+    fill(call, true)
+}
+
+fn fill<'py>(call: &This<'_, 'py>, once: bool) -> Result<'py, Object<'py>> {
     let (py, input) = (call.py, call.this);
     let buffer = call.only("readinto")?;
-    match buffer.fill_buffer(|room| input.cursor().read(input.body(), room))? {
+    match buffer.fill_buffer(|room| input.cursor().read(&input.exchange, room, once))? {
         Ok(count) => py.int(count as u64),
         Err(error) => Err(Raised::from_io(py, &error)),
     }
 }
 
+/// An argument that must be an integer where it is given.
+fn integer<'py>(call: &This<'_, 'py>, index: usize) -> Result<'py, Option<isize>> {
+    let Some(argument) = call.arguments.get(index) else { return Ok(None) };
+    match argument.to_index()? {
+        None => Err(Raised::new(call.py, Kind::Type, "an integer is required")),
+        value => Ok(value),
+    }
+}
+
 fn seek<'py>(call: &This<'_, 'py>) -> Result<'py, Object<'py>> {
     let (py, input) = (call.py, call.this);
-    let integer = |index: usize| match call.arguments.get(index).map(|argument| argument.to_index()).transpose()? {
-        Some(None) => Err(Raised::new(py, Kind::Type, "an integer is required")),
-        Some(value) => Ok(value),
-        None => Ok(None),
-    };
-    let (offset, whence) = (integer(0)?, integer(1)?.unwrap_or(0));
+    let (offset, whence) = (integer(call, 0)?, integer(call, 1)?.unwrap_or(0));
     let Some(offset) = offset.filter(|_| call.arguments.len() <= 2) else {
         return Err(Raised::new(py, Kind::Type, "seek() takes 1 or 2 arguments"));
     };
+    if input.exchange.is_streamed() {
+        return Err(Raised::new(py, Kind::Os, "the request body streams: it cannot be sought in"));
+    }
     if !(0..=2).contains(&whence) {
         return Err(Raised::new(py, Kind::Value, &format!("invalid whence ({whence}, should be 0, 1 or 2)")));
     }
-    let position = input.with_cursor(py, |cursor, body| {
-        let base = [0, cursor.position, body.length()][whence as usize];
+    let position = input.waiting(py, |cursor, exchange| {
+        let base = [0, cursor.position, exchange.request.body().length()][whence as usize];
         let position = base.checked_add_signed(offset as i64);
         cursor.position = position.unwrap_or(cursor.position);
         Ok(position)
@@ -222,8 +345,13 @@ fn seek<'py>(call: &This<'_, 'py>) -> Result<'py, Object<'py>> {
 
 fn tell<'py>(call: &This<'_, 'py>) -> Result<'py, Object<'py>> {
     call.nothing("tell")?;
-    let position = call.this.with_cursor(call.py, |cursor, _| Ok(cursor.position))?;
+    let position = call.this.waiting(call.py, |cursor, _| Ok(cursor.position))?;
     call.py.int(position)
+}
+
+fn seekable<'py>(call: &This<'_, 'py>) -> Result<'py, Object<'py>> {
+    call.nothing("seekable")?;
+    Ok(call.py.bool(!call.this.exchange.is_streamed()))
 }
 
 fn yes<'py>(call: &This<'_, 'py>) -> Result<'py, Object<'py>> {
@@ -248,15 +376,15 @@ impl Class for Input {
     fn methods() -> Vec<Method> {
         vec![
             method!(Input, c"read", read, c"Read up to so many bytes, or all that is left."),
-            method!(Input, c"read1", read, c"Read up to so many bytes, or all that is left."),
+            method!(Input, c"read1", read1, c"Read up to so many bytes, without waiting for all of them."),
             method!(Input, c"readline", readline, c"Read a line, or up to so many bytes of it."),
             method!(Input, c"readlines", readlines, c"Read lines until there are so many bytes of them, or all."),
             method!(Input, c"readinto", readinto, c"Fill a buffer; return the number of bytes read."),
-            method!(Input, c"readinto1", readinto, c"Fill a buffer; return the number of bytes read."),
+            method!(Input, c"readinto1", readinto1, c"Fill a buffer; return the number of bytes read."),
             method!(Input, c"seek", seek, c"Go to a position."),
             method!(Input, c"tell", tell, c"Return the position."),
             method!(Input, c"readable", yes, c"True."),
-            method!(Input, c"seekable", yes, c"True."),
+            method!(Input, c"seekable", seekable, c"Whether seek() works: not in a body that streams."),
             method!(Input, c"writable", no, c"False."),
             method!(Input, c"isatty", no, c"False."),
             method!(Input, c"flush", nothing, c"Do nothing."),

@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::ffi::{CStr, c_int};
+use std::io::{self, ErrorKind};
 use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop};
 use std::ops::Deref;
@@ -109,7 +110,7 @@ impl<'py> Attached<'py> {
     pub(super) fn bytes_from(
         self,
         length: usize,
-        fill: impl FnOnce(&mut [u8]) -> std::io::Result<usize> + Send,
+        fill: impl FnOnce(&mut [u8]) -> io::Result<usize> + Send,
     ) -> Result<'py, Object<'py>> {
         // SAFETY: makes a new reference with room for `length` bytes, or fails.
         let bytes = unsafe { Object::from_owned(self, ffi::PyBytes_FromStringAndSize(ptr::null(), length as isize)) }?;
@@ -645,11 +646,15 @@ impl Py {
 /// A raised exception, no longer set in the thread state.
 pub(super) struct Raised<'py>(Object<'py>);
 
+/// What applications are told of a client that has gone.
+pub(super) const CLIENT_GONE: &str = "the client has gone";
+
 /// The exceptions that we raise or look for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
     Assertion,
     BrokenPipe,
+    Connection,
     Os,
     Runtime,
     System,
@@ -664,6 +669,7 @@ impl Kind {
             match self {
                 Kind::Assertion => ffi::PyExc_AssertionError,
                 Kind::BrokenPipe => ffi::PyExc_BrokenPipeError,
+                Kind::Connection => ffi::PyExc_ConnectionError,
                 Kind::Os => ffi::PyExc_OSError,
                 Kind::Runtime => ffi::PyExc_RuntimeError,
                 Kind::System => ffi::PyExc_SystemError,
@@ -700,9 +706,14 @@ impl<'py> Raised<'py> {
 
     /// The `OSError` of an I/O error.
     #[cold]
-    pub(super) fn from_io(py: Attached<'py>, error: &std::io::Error) -> Self {
+    pub(super) fn from_io(py: Attached<'py>, error: &io::Error) -> Self {
         let text = error.to_string();
-        let Some(code) = error.raw_os_error() else { return Self::new(py, Kind::Os, &text) };
+        let code = error.raw_os_error().or(match error.kind() {
+            ErrorKind::ConnectionReset => Some(libc::ECONNRESET),
+            ErrorKind::TimedOut => Some(libc::ETIMEDOUT),
+            _ => None,
+        });
+        let Some(code) = code else { return Self::new(py, Kind::Os, &text) };
         let result = (|| {
             let arguments = py.pair(&py.int(code as u64)?, &py.text(&text)?)?;
             // SAFETY: an exception type and the tuple of its arguments.
@@ -737,6 +748,14 @@ impl<'py> Raised<'py> {
         unsafe { set_exception(self.0.into_ptr()) }
     }
 
+    /// Whether it is what an application is told that writes to, or reads from, a client that has gone.
+    pub(super) fn tells_client_gone(&self) -> bool {
+        let connection = Kind::Connection.as_ptr();
+        // SAFETY: an exception and an exception type: looks at their types only.
+        let is_connection = unsafe { ffi::PyErr_GivenExceptionMatches(self.0.as_ptr(), connection) != 0 };
+        is_connection && self.summary().contains(CLIENT_GONE)
+    }
+
     /// Type and text in a line, when nothing better can be had.
     pub(super) fn summary(&self) -> String {
         // SAFETY: a living object; returns a new reference or fails.
@@ -748,12 +767,6 @@ impl<'py> Raised<'py> {
     /// The exception object.
     pub(super) fn value(&self) -> &Object<'py> {
         &self.0
-    }
-
-    /// Whether it is an instance of that exception.
-    pub(super) fn is(&self, kind: Kind) -> bool {
-        // SAFETY: an exception and an exception type: looks at their types only.
-        unsafe { ffi::PyErr_GivenExceptionMatches(self.0.as_ptr(), kind.as_ptr()) != 0 }
     }
 }
 

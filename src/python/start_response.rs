@@ -9,7 +9,7 @@ use pyo3_ffi as ffi;
 use super::bytes::{Batch, Graveyard};
 use super::class::{self, Behaviour, Bound, Call, Class, Method, method};
 use super::head::{self, Start};
-use super::object::{Attached, Borrowed, Kind, Object, Raised, Result, callback};
+use super::object::{Attached, Borrowed, CLIENT_GONE, Kind, Object, Raised, Result, callback};
 use super::{errors, fork};
 use crate::exchange::log::Level;
 use crate::exchange::response::{End, Head};
@@ -93,19 +93,16 @@ impl Response {
         self.state().head_sent
     }
 
-    /// Whether the client has gone while something was sent.
-    pub(super) fn is_gone(&self) -> bool {
-        self.state().gone
-    }
-
     /// Whether the end has been sent.
     pub(super) fn is_over(&self) -> bool {
         self.state().over
     }
 
-    /// Whether there is a Content-Length.
-    pub(super) fn is_declared(&self) -> bool {
-        self.state().declared.is_some()
+    /// Whether Content-Length is reached with so many bytes more.
+    pub(super) fn is_completed_by(&self, length: u64) -> bool {
+        let state = self.state();
+        let without_body = self.is_head || state.status_without_body || length == 0;
+        !without_body && state.declared.is_some_and(|declared| state.sent + length >= declared)
     }
 
     /// How many bytes Content-Length still has room for.
@@ -304,7 +301,7 @@ fn write<'py>(call: &Call<'_, 'py, Response>) -> Result<'py, Object<'py>> {
 }
 
 fn gone(py: Attached<'_>) -> Raised<'_> {
-    Raised::new(py, Kind::BrokenPipe, "the client has gone")
+    Raised::new(py, Kind::BrokenPipe, CLIENT_GONE)
 }
 
 unsafe extern "C" fn call(

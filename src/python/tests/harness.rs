@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak, mpsc};
 
 use super::super::{BuildInfo, Interpreter, Main, Thread};
 use crate::exchange::body::{Body, Segment};
+use crate::exchange::inbox::Inbox;
 use crate::exchange::log::{self, Level, Origin, Sink};
 use crate::exchange::names::{self, Name};
 use crate::exchange::request::Request;
@@ -110,6 +111,7 @@ pub(super) struct Ask {
     request: Request,
     window: u64,
     body: Body,
+    inbox: Option<Inbox>,
 }
 
 /// A call of that application, by GET.
@@ -117,11 +119,16 @@ pub(super) fn ask(app: &str) -> Ask {
     Ask::on(harness(), app)
 }
 
+/// A call of an application whose body this is.
+pub(super) fn code(source: &str) -> Ask {
+    ask("code").with(Name::Other(b"CODE"), source)
+}
+
 impl Ask {
     pub(super) fn on(harness: &'static Harness, app: &str) -> Self {
         let request = Request::default();
         let app = harness.index(app);
-        Self { harness, app, pool: 0, request, window: 1 << 20, body: Body::default() }
+        Self { harness, app, pool: 0, request, window: 1 << 20, body: Body::default(), inbox: None }
             .with(names::REQUEST_METHOD, "GET")
     }
 
@@ -160,6 +167,12 @@ impl Ask {
         self
     }
 
+    /// The body streams, through an inbox of that size.
+    pub(super) fn stream(mut self, limit: usize) -> Self {
+        self.inbox = Some(Inbox::new(limit));
+        self
+    }
+
     pub(super) fn text_body(self, text: &str) -> Self {
         self.body(vec![Segment::Memory(text.into())])
     }
@@ -170,22 +183,15 @@ impl Ask {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         self.request.set_body(self.body);
         let deliveries = Arc::new(Mutex::new(Vec::new()));
-        let sink = Arc::clone(&deliveries);
         let news = Arc::new_cyclic(|news: &Weak<News>| {
-            let news = Weak::clone(news);
-            News::new(Box::new(move || {
-                let Some(news) = news.upgrade() else { return };
-                news.drain(|exchange: Arc<Exchange>| {
-                    let delivery = exchange.take();
-                    if credit {
-                        exchange.credit(delivery.parts.iter().map(Part::held).sum());
-                    }
-                    sink.lock().unwrap().push(delivery);
-                });
-            }))
+            let bell = || {
+                let (news, sink) = (Weak::clone(news), Arc::clone(&deliveries));
+                Box::new(move || take_news(&news, credit, &sink))
+            };
+            News::with_late_bell(bell(), bell())
         });
         let origin = Origin { connection: number, log: 0 };
-        let terms = Terms { app: self.app, pool: self.pool, window: self.window, origin, inbox: None, owner: 1 };
+        let terms = Terms { app: self.app, pool: self.pool, window: self.window, origin, inbox: self.inbox, owner: 1 };
         let exchange = Exchange::new(self.request, terms, Arc::clone(&news));
         Pending { harness: self.harness, exchange, deliveries, number, _news: news }
     }
@@ -194,6 +200,18 @@ impl Ask {
     pub(super) fn run(self) -> Reply {
         self.exchange(true).run()
     }
+}
+
+/// Takes every message as it comes.
+fn take_news(news: &Weak<News>, credit: bool, sink: &Mutex<Vec<Delivery>>) {
+    let Some(news) = news.upgrade() else { return };
+    news.drain(|exchange: Arc<Exchange>| {
+        let delivery = exchange.take();
+        if credit {
+            exchange.credit(delivery.parts.iter().map(Part::held).sum());
+        }
+        sink.lock().unwrap().push(delivery);
+    });
 }
 
 /// A call that has been submitted.

@@ -1,5 +1,10 @@
 //! The Python side, driven as a pool drives it: jobs in, deliveries out.
 
+mod environ;
+mod files;
 mod harness;
+mod head;
 mod import;
+mod input;
+mod logs;
 mod response;
