@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::exchange::log::{self, Level, Origin};
 use crate::exchange::spec::{self, Spec};
-use crate::exchange::{Exchange, Job};
+use crate::exchange::{Exchange, Job, News};
 use crate::pool::{Config, Pool, Worker};
 use crate::python::{self, BuildInfo, Interpreter, Main, Thread};
 
@@ -20,6 +20,9 @@ const STACK_SIZE: usize = 8 << 20;
 
 /// How long a thread keeps the GIL while another stands in line, before it ends its turn between two calls.
 const TURN: Duration = Duration::from_millis(3);
+
+/// So many calls may end before the event loop is woken for them, while more wait.
+const MOST_QUIET: u32 = 4;
 
 /// The pools and the interpreter of one worker process, as the event loop holds them.
 pub(crate) struct Engine {
@@ -53,7 +56,7 @@ impl Inline {
 
 impl Engine {
     /// Starts Python, and the pools' threads once the applications have been imported. Calls wait in the queues meanwhile.
-    pub(crate) fn start(spec: Spec) -> io::Result<Self> {
+    pub(crate) fn start(spec: Spec, news: Arc<News>) -> io::Result<Self> {
         let config = |pool: &spec::Pool| Config { capacity: pool.queue, lanes: 1, turn: TURN, exclusive: true };
         let pools: Vec<Pool<Job>> = spec.pools.iter().map(|pool| Pool::new(config(pool))).collect();
         let (specs, queues) = (spec.pools.clone(), pools.clone());
@@ -65,7 +68,7 @@ impl Engine {
         let spawn = move |interpreter: &Arc<Interpreter>| {
             #[cfg(feature = "on-event-loop")]
             let _ = ready.set(Arc::clone(interpreter));
-            specs.iter().zip(&queues).flat_map(|(spec, pool)| spawn_threads(spec, pool, interpreter)).collect()
+            specs.iter().zip(&queues).flat_map(|(spec, pool)| spawn_threads(spec, pool, interpreter, &news)).collect()
         };
         let build = BuildInfo { executable: env!("WSGI_PYTHON_EXECUTABLE").into() };
         let python = RefCell::new(Main::start(spec, build, spawn)?);
@@ -77,14 +80,19 @@ impl Engine {
         })
     }
 
-    /// Submits a call to its pool; hands the exchange back when the queue is full.
+    /// Submits a call to its pool; hands the exchange back when the queue is full. [`Self::wake`] is owed.
     pub(crate) fn submit(&self, job: Job) -> Result<(), Arc<Exchange>> {
         #[cfg(feature = "on-event-loop")]
         let Some(job) = self.inline.run(job) else {
             return Ok(());
         };
         let pool = job.exchange().pool();
-        self.pools[pool].submit(job).map_err(|full| full.0.refused())
+        self.pools[pool].submit_quiet(job).map_err(|full| full.0.refused())
+    }
+
+    /// Has threads come for what has been submitted.
+    pub(crate) fn wake(&self) {
+        self.pools.iter().for_each(Pool::wake);
     }
 
     /// A call that waited in the queue of `pool` has been cancelled.
@@ -111,12 +119,17 @@ impl Engine {
     }
 }
 
-fn spawn_threads(spec: &spec::Pool, pool: &Pool<Job>, interpreter: &Arc<Interpreter>) -> Vec<JoinHandle<()>> {
+fn spawn_threads(
+    spec: &spec::Pool,
+    pool: &Pool<Job>,
+    interpreter: &Arc<Interpreter>,
+    news: &Arc<News>,
+) -> Vec<JoinHandle<()>> {
     let stack_size = if spec.stack_size == 0 { STACK_SIZE } else { spec.stack_size };
     let spawn = |number| {
-        let (pool, interpreter) = (pool.clone(), Arc::clone(interpreter));
+        let (pool, interpreter, news) = (pool.clone(), Arc::clone(interpreter), Arc::clone(news));
         let thread = thread::Builder::new().name(format!("{}/{number}", spec.name)).stack_size(stack_size);
-        thread.spawn(move || pool.run_thread(0, &mut Thread::new(&interpreter)))
+        thread.spawn(move || pool.run_thread(0, &mut Executor { thread: Thread::new(&interpreter), news, quiet: 0 }))
     };
     let mut threads = Vec::with_capacity(spec.threads);
     for number in 0..spec.threads {
@@ -132,17 +145,35 @@ fn spawn_threads(spec: &spec::Pool, pool: &Pool<Job>, interpreter: &Arc<Interpre
     threads
 }
 
-impl Worker<Job> for Thread {
+/// A thread of a pool: runs calls in Python, and tells the event loop of their ends.
+struct Executor {
+    thread: Thread,
+    news: Arc<News>,
+    /// Calls that have ended since the event loop was last told.
+    quiet: u32,
+}
+
+impl Worker<Job> for Executor {
     fn attach(&mut self) {
-        Thread::attach(self);
+        self.thread.attach();
+        // A thread that has lost the GIL in the middle of a call may owe the event loop a word.
+        self.news.ring();
     }
 
     fn detach(&mut self) {
-        Thread::detach(self);
+        self.thread.detach();
     }
 
     fn run(&mut self, job: Job) {
-        Thread::run(self, job);
+        self.thread.run(job);
+    }
+
+    fn ended(&mut self, more: bool) {
+        self.quiet += 1;
+        if !more || self.quiet == MOST_QUIET {
+            self.quiet = 0;
+            self.news.ring();
+        }
     }
 }
 

@@ -159,6 +159,13 @@ impl Exchange {
         }
     }
 
+    /// As [`Self::announce`], but the thread rings for several ends at a time, or the late bell does.
+    fn announce_end(self: &Arc<Self>) {
+        if !self.announced.swap(true, Ordering::AcqRel) {
+            self.news.push_quiet(Arc::clone(self));
+        }
+    }
+
     // ---- the pool thread's side ----
 
     /// Takes the call out of the queue; false when it has been cancelled there.
@@ -194,7 +201,8 @@ impl Exchange {
 
     /// As [`Self::send`], with any number of parts.
     pub fn send_all(self: &Arc<Self>, head: Option<Head>, parts: Vec<Part>, end: Option<End>) -> Result<bool, Gone> {
-        if end.is_some() {
+        let ended = end.is_some();
+        if ended {
             self.state.store(OVER, Ordering::Release);
             self.ended.store(now(), Ordering::Release);
         }
@@ -217,7 +225,11 @@ impl Exchange {
             delivery.end = end;
             outbox.held < self.terms.window
         };
-        self.announce();
+        if ended {
+            self.announce_end()
+        } else {
+            self.announce()
+        }
         Ok(room)
     }
 

@@ -1,7 +1,8 @@
-//! How other threads wake the event loop: an eventfd with a connection of its own.
+//! How other threads wake the event loop: an eventfd, and a timerfd for what can wait a little, each with a
+//! connection of its own.
 //!
-//! It is registered edge-triggered where the event method can, and then never read back: each write is an edge.
-//! (`ngx_notify` has one handler slot, which nginx's own thread pool takes.)
+//! They are registered edge-triggered where the event method can, and then never read back: each write, each
+//! expiry is an edge. (`ngx_notify` has one handler slot, which nginx's own thread pool takes.)
 
 use std::fs::File;
 use std::io::Read;
@@ -14,11 +15,12 @@ use super::ffi::{NGX_WSGI_USE_CLEAR_EVENT, OK, guard};
 use super::handler;
 use super::worker::worker;
 
-/// Has the event loop call [`wake`] whenever `eventfd` is written. The file must live as long as the process.
-pub(crate) fn register(cycle: &mut ngx_cycle_t, eventfd: &File) -> Result<(), &'static str> {
+/// Has the event loop look at what threads have sent whenever `file`, an eventfd or a timerfd, is readable. The file
+/// must live as long as the process.
+pub(crate) fn register(cycle: &mut ngx_cycle_t, file: &File) -> Result<(), &'static str> {
     // SAFETY: the cycle's log is valid; a null answer is handled.
-    let Some(connection) = (unsafe { ngx_get_connection(eventfd.as_raw_fd(), cycle.log).as_mut() }) else {
-        return Err("no connection is left for the module's eventfd: raise worker_connections");
+    let Some(connection) = (unsafe { ngx_get_connection(file.as_raw_fd(), cycle.log).as_mut() }) else {
+        return Err("no connection is left for the module's wake-ups: raise worker_connections");
     };
     // SAFETY: a connection has its two events.
     let read = unsafe { &mut *connection.read };
@@ -28,7 +30,7 @@ pub(crate) fn register(cycle: &mut ngx_cycle_t, eventfd: &File) -> Result<(), &'
     read.set_channel(1);
     // SAFETY: a valid event of a connection in use.
     if unsafe { ngx_handle_read_event(read, 0) } != OK {
-        return Err("the module's eventfd could not be registered with the event loop");
+        return Err("the module's wake-ups could not be registered with the event loop");
     }
     Ok(())
 }
@@ -44,6 +46,7 @@ unsafe extern "C" fn wake(event: *mut ngx_event_t) {
             let _ = (&*file).read(&mut [0; 8]);
         }
         let Some(worker) = worker() else { return };
+        worker.late_bell.heard(fd);
         worker.log.write_deferred();
         worker.news.drain(|exchange| handler::post(&exchange));
     });

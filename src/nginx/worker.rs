@@ -1,16 +1,16 @@
 //! A worker process: what it starts, holds and stops.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, UnsafeCell};
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::FromRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nginx_sys::*;
 
-use super::ffi::wsgi_close_connections;
+use super::ffi::{guard, wsgi_close_connections};
 use super::log::{self, Installed, Records};
 use super::{conf, waker};
 use crate::Engine;
@@ -20,11 +20,17 @@ use crate::exchange::{Exchange, Job, News};
 const GRACE: Duration = Duration::from_secs(10);
 const GRACE_AT_ONCE: Duration = Duration::from_millis(700);
 
+/// The longest that the end of a call can go unnoticed when its thread is held up in the next call.
+const LATE: Duration = Duration::from_millis(1);
+
 /// What the event loop of a worker process holds.
 pub(crate) struct Worker {
     engine: Engine,
     pub(crate) news: Arc<News>,
     pub(crate) log: Installed,
+    pub(crate) late_bell: Arc<LateBell>,
+    /// Posted when calls have been submitted in this turn of the event loop.
+    submitted: UnsafeCell<ngx_event_t>,
     /// Second of the last line about refused requests, and how many have not been told of since.
     refusals: Cell<(time_t, u64)>,
 }
@@ -52,19 +58,27 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
 
     let mut spec = main.spec.clone();
     spec.multiprocess = worker_processes(cycle) > 1;
-    let Some(eventfd) = eventfd().map(Arc::new) else {
-        return log::alert("eventfd() failed: no application will be served");
+    let (Some(eventfd), Some(late_bell)) = (eventfd().map(Arc::new), LateBell::new().map(Arc::new)) else {
+        return log::alert("eventfd() or timerfd_create() failed: no application will be served");
     };
-    if let Err(message) = waker::register(cycle, &eventfd) {
+    if let Err(message) = waker::register(cycle, &eventfd).and_then(|()| waker::register(cycle, &late_bell.timer)) {
         return log::alert(message);
     }
-    let news = Arc::new(News::new(bell(&eventfd)));
+    let late = Arc::clone(&late_bell);
+    let news = Arc::new(News::with_late_bell(bell(&eventfd), Box::new(move || late.ring())));
     let log = log::install(cycle, Arc::new(Records::new(bell(&eventfd))));
     // SAFETY: registers a function that lives for ever and that only does what is safe after fork().
     unsafe { libc::pthread_atfork(None, None, Some(forked)) };
-    match Engine::start(spec) {
+    match Engine::start(spec, Arc::clone(&news)) {
         Ok(engine) => {
-            let worker = Worker { engine, news, log, refusals: Cell::new((0, 0)) };
+            // SAFETY: an event is a struct of pointers, integers and flags, for which zero is nginx's own start.
+            let submitted = UnsafeCell::new(unsafe { std::mem::zeroed::<ngx_event_t>() });
+            let worker = Worker { engine, news, log, late_bell, submitted, refusals: Cell::new((0, 0)) };
+            // SAFETY: nobody else knows of the event yet.
+            unsafe {
+                (*worker.submitted.get()).handler = Some(wake_pools);
+                (*worker.submitted.get()).log = cycle.log;
+            }
             WORKER.with(|slot| {
                 slot.get_or_init(|| Box::leak(Box::new(worker)));
             });
@@ -109,6 +123,46 @@ fn bell(eventfd: &Arc<File>) -> Box<dyn Fn() + Send + Sync> {
     })
 }
 
+unsafe extern "C" fn wake_pools(_event: *mut ngx_event_t) {
+    guard((), || worker().into_iter().for_each(|worker| worker.engine.wake()));
+}
+
+/// Wakes the event loop within [`LATE`], for ends of calls that their thread keeps quiet about.
+pub(crate) struct LateBell {
+    timer: File,
+    /// It has been rung, and the event loop has not heard it.
+    armed: AtomicBool,
+}
+
+impl LateBell {
+    fn new() -> Option<Self> {
+        // SAFETY: a plain system call; the descriptor it gives is ours alone.
+        match unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC) } {
+            -1 => None,
+            // SAFETY: as above.
+            fd => Some(Self { timer: unsafe { File::from_raw_fd(fd) }, armed: AtomicBool::new(false) }),
+        }
+    }
+
+    fn ring(&self) {
+        if FORKED.load(Ordering::Relaxed) || self.armed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let none = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let after = libc::timespec { tv_sec: 0, tv_nsec: LATE.subsec_nanos().into() };
+        let once = libc::itimerspec { it_interval: none, it_value: after };
+        // SAFETY: an open timer and a time that the kernel copies.
+        unsafe { libc::timerfd_settime(self.timer.as_raw_fd(), 0, &once, std::ptr::null_mut()) };
+    }
+
+    /// The event loop, woken by `fd`, is about to look. Until the timer has expired it need not be set again.
+    pub(crate) fn heard(&self, fd: RawFd) {
+        if fd == self.timer.as_raw_fd() {
+            self.armed.store(false, Ordering::Release);
+        }
+    }
+}
+
 /// Set in a child process that an application has forked from a worker.
 static FORKED: AtomicBool = AtomicBool::new(false);
 
@@ -121,7 +175,11 @@ unsafe extern "C" fn forked() {
 
 impl Worker {
     /// Submits a call; hands the exchange back when the pool's queue is full.
+    ///
+    /// The pools are woken at the end of the event loop's turn, once for all that it has brought.
     pub(crate) fn submit(&self, exchange: Arc<Exchange>) -> Result<(), Arc<Exchange>> {
+        // SAFETY: the worker, and with it the event, lives as long as the process.
+        unsafe { waker::post(self.submitted.get()) };
         self.engine.submit(Job::new(exchange))
     }
 

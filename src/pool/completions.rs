@@ -20,6 +20,7 @@ pub struct Completions<T> {
     list: Injector<T>,
     flag: AtomicU8,
     bell: Box<dyn Fn() + Send + Sync>,
+    late_bell: Box<dyn Fn() + Send + Sync>,
 }
 
 impl<T> fmt::Debug for Completions<T> {
@@ -31,7 +32,13 @@ impl<T> fmt::Debug for Completions<T> {
 impl<T> Completions<T> {
     /// `bell` wakes the consumer; it is called from any thread.
     pub fn new(bell: Box<dyn Fn() + Send + Sync>) -> Self {
-        Self { list: Injector::new(), flag: AtomicU8::new(0), bell }
+        Self::with_late_bell(bell, Box::new(|| ()))
+    }
+
+    /// `late_bell` wakes the consumer, too, but after a while: it bounds how long a quiet item can lie unseen when
+    /// whoever owes the [`Self::ring`] is held up. It is called when the first quiet item comes.
+    pub fn with_late_bell(bell: Box<dyn Fn() + Send + Sync>, late_bell: Box<dyn Fn() + Send + Sync>) -> Self {
+        Self { list: Injector::new(), flag: AtomicU8::new(0), bell, late_bell }
     }
 
     /// Adds an item; rings unless the consumer has been told already.
@@ -46,7 +53,9 @@ impl<T> Completions<T> {
     /// several items then cost the consumer one wake-up.
     pub fn push_quiet(&self, item: T) {
         self.list.push(item);
-        self.flag.fetch_or(PENDING, Ordering::AcqRel);
+        if self.flag.fetch_or(PENDING, Ordering::AcqRel) == 0 {
+            (self.late_bell)();
+        }
     }
 
     /// Rings if something was added and the consumer has not been told; else does next to nothing.
@@ -144,6 +153,26 @@ mod tests {
         assert_eq!(drained(&list), [1, 2, 3, 4]);
         list.ring();
         assert_eq!(rings.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn the_first_quiet_item_is_told_to_the_late_bell() {
+        let rings = Arc::new(AtomicUsize::new(0));
+        let late = Arc::clone(&rings);
+        let late_bell = move || {
+            late.fetch_add(1, Ordering::SeqCst);
+        };
+        let list = Completions::with_late_bell(Box::new(|| ()), Box::new(late_bell));
+        list.push_quiet(1);
+        list.push_quiet(2);
+        assert_eq!(rings.load(Ordering::SeqCst), 1);
+        assert_eq!(drained(&list), [1, 2]);
+        list.push(3);
+        list.push_quiet(4);
+        assert_eq!(rings.load(Ordering::SeqCst), 1, "the consumer has been told");
+        assert_eq!(drained(&list), [3, 4]);
+        list.push_quiet(5);
+        assert_eq!(rings.load(Ordering::SeqCst), 2);
     }
 
     #[test]

@@ -96,8 +96,8 @@ impl Worker<Call> for Hand {
     }
 }
 
-/// `threads` threads and a submitter; each job must be run, and all threads return.
-fn play(threads: usize, config: Config, calls: &[Call]) {
+/// `threads` threads and a submitter, which is `early` or races them; each job must be run, and all threads return.
+fn play(threads: usize, config: Config, calls: &[Call], early: bool) {
     let scene = Arc::new(Scene {
         pool: Pool::new(config),
         gil: Gil::new(),
@@ -105,14 +105,22 @@ fn play(threads: usize, config: Config, calls: &[Call]) {
         met: Mutex::new(calls.iter().filter(|call| matches!(call, Call::Meet)).count()),
         all: Condvar::new(),
     });
+    let submit = || {
+        for &call in calls {
+            assert!(scene.pool.submit(call).is_ok());
+        }
+    };
+    if early {
+        submit();
+    }
     let threads: Vec<_> = (0..threads)
         .map(|_| {
             let scene = Arc::clone(&scene);
             thread::spawn(move || scene.pool.run_thread(0, &mut Hand(Arc::clone(&scene))))
         })
         .collect();
-    for &call in calls {
-        assert!(scene.pool.submit(call).is_ok());
+    if !early {
+        submit();
     }
     for thread in threads {
         thread.join().unwrap();
@@ -127,28 +135,28 @@ fn config(turn: Duration) -> Config {
 
 #[test]
 fn a_thread_about_to_park_sees_the_jobs_or_is_woken() {
-    explore(3, || play(1, config(Duration::MAX), &[Call::Short, Call::Short]));
+    explore(3, || play(1, config(Duration::MAX), &[Call::Short, Call::Short], false));
 }
 
 #[test]
 fn two_threads_one_job() {
-    explore(2, || play(2, config(Duration::MAX), &[Call::Short]));
+    explore(2, || play(2, config(Duration::MAX), &[Call::Short], false));
 }
 
 #[test]
 fn a_job_that_waits_for_another_gets_a_second_thread() {
-    explore(2, || play(2, config(Duration::MAX), &[Call::Meet, Call::Meet]));
+    explore(2, || play(2, config(Duration::MAX), &[Call::Meet, Call::Meet], false));
 }
 
 #[test]
 fn handing_over_forgets_no_job() {
-    explore(2, || play(2, config(Duration::ZERO), &[Call::Short, Call::Short]));
+    explore(2, || play(2, config(Duration::ZERO), &[Call::Short, Call::Short], true));
 }
 
 #[test]
 fn without_a_lock() {
     let config = || Config { exclusive: false, ..Config::default() };
-    explore(2, move || play(2, config(), &[Call::Meet, Call::Meet]));
+    explore(2, move || play(2, config(), &[Call::Meet, Call::Meet], false));
 }
 
 #[test]

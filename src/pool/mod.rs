@@ -63,6 +63,10 @@ pub trait Worker<J> {
     fn detach(&mut self);
     /// Runs a job, attached. May let the lock go and take it again inside.
     fn run(&mut self, job: J);
+    /// A job has ended; `more`: this thread goes on with another at once, attached as before.
+    fn ended(&mut self, more: bool) {
+        let _ = more;
+    }
 }
 
 /// The job that a pool would not have: too many wait, or the pool has been stopped.
@@ -114,6 +118,19 @@ impl<J: Task> Pool<J> {
     #[inline]
     pub fn submit(&self, job: J) -> Result<(), Full<J>> {
         self.0.submit(job).map_err(Full)
+    }
+
+    /// As [`Self::submit`], but wakes nobody: whoever calls it owes a [`Self::wake`], soon. Several jobs then cost
+    /// one look at the threads, and one wake-up at most.
+    #[inline]
+    pub fn submit_quiet(&self, job: J) -> Result<(), Full<J>> {
+        self.0.push(job).map_err(Full)
+    }
+
+    /// Wakes a thread if jobs wait and none is on its way to them.
+    #[inline]
+    pub fn wake(&self) {
+        self.0.wake();
     }
 
     /// A job that waits has been cancelled ([`Task::is_cancelled`] holds): it no longer counts as waiting.

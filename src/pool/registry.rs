@@ -61,17 +61,26 @@ impl<J: Task> Registry<J> {
 
     #[inline]
     pub(super) fn submit(&self, job: J) -> Result<(), J> {
-        if self.is_stopped() {
-            return Err(job);
-        }
-        let pushed = self.queue.push(job);
-        // Its fence orders the push before the look at `stopped`, too.
+        let pushed = self.push(job);
+        self.wake();
+        pushed
+    }
+
+    /// Adds a job without a look at the threads: [`Self::wake`] is owed.
+    #[inline]
+    pub(super) fn push(&self, job: J) -> Result<(), J> {
+        if self.is_stopped() { Err(job) } else { self.queue.push(job) }
+    }
+
+    /// Has a thread come for the jobs that have been pushed.
+    #[inline]
+    pub(super) fn wake(&self) {
+        // Its fence orders the pushes before the look at `stopped`, too.
         self.sleep.arrived(self.queue.waiting());
         if self.is_stopped() {
-            // `stop` may have cleared the queue before the job was in it.
+            // `stop` may have cleared the queue before the jobs were in it.
             self.queue.clear();
         }
-        pushed
     }
 
     pub(super) fn forget(&self) {
@@ -158,6 +167,7 @@ impl<J: Task> Member<'_, J> {
         while let Some(job) = next {
             guarded(|| worker.run(job));
             next = if self.is_turn_over() { None } else { queue.take(&mut self.share) };
+            guarded(|| worker.ended(next.is_some()));
         }
         worker.detach();
     }
