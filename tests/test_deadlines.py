@@ -108,8 +108,9 @@ def test_the_read_timeout_before_the_head(server):
         began = time.monotonic()
         response, waited = timed(ask(server, play(start(), gate(closed.name), give("late"))), began)
         assert response.status == 504 and 0.4 < waited < 1.5
-        match = server.wait_log(r"(?s)\[error\][^\n]*(?:timed out|timeout).*")
-        assert "gates.py" in match[0], "with the Python stack of the call that is late"
+        server.wait_log(r"\[error\].*timeout.*, request: ")
+        # The stack of the call that is late comes from Python, as soon as Python can give it.
+        server.wait_log(r"gates\.py")
     closed.wait_left()
 
 

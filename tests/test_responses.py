@@ -88,12 +88,26 @@ def test_date_and_server_of_the_application(ask):
     assert response.all("Server") == ["Frob/1.0"]
 
 
-def test_validators_are_the_application_s(ask):
-    """nginx judges no condition on its own: only the application knows whether its answer is the same."""
-    headers = {"ETag": '"v1"', "Last-Modified": "Tue, 15 Nov 1994 08:12:31 GMT"}
-    response = ask(headers=headers, sent={"If-None-Match": '"v1"', "If-Modified-Since": headers["Last-Modified"]})
-    assert (response.status, response.text) == (200, "body")
-    assert {name: response.all(name) for name in headers} == {name: [value] for name, value in headers.items()}
+VALIDATORS = {"ETag": '"v1"', "Last-Modified": "Tue, 15 Nov 1994 08:12:31 GMT"}
+
+
+def test_validators_are_passed_on(ask):
+    response = ask(headers=VALIDATORS)
+    assert {name: response.get(name) for name in VALIDATORS} == VALIDATORS
+
+
+@pytest.mark.parametrize("condition", [("If-None-Match", '"v1"'), ("If-Modified-Since", VALIDATORS["Last-Modified"])])
+def test_nginx_answers_a_condition_by_the_application_s_validators(ask, condition):
+    response = ask(headers=VALIDATORS, sent=[condition])
+    assert (response.status, response.body, response.get("ETag")) == (304, b"", '"v1"')
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_a_condition_on_a_change_is_the_application_s_own(server, method):
+    """It has changed something by then: a 412 from nginx would be a lie."""
+    path = play(start(headers=VALIDATORS), give("changed"))
+    response = http1.fetch(server, path, method, {"If-Match": '"v0"'})
+    assert (response.status, response.text) == (200, "changed")
 
 
 @pytest.mark.parametrize("place", ["/there", "there?x=1", "http://other.example/x", "//other.example/x"])
