@@ -2,7 +2,7 @@
 ROOT := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
 
 # The user's choices; script/lib.sh has the defaults and checks them.
-export BUILD NGINX PYTHON APP PORT THREADS VENV
+export BUILD NGINX PYTHON APP PORT THREADS VENV ONLY ROUNDS DOCS
 export WSGI_RUN_FROM := $(CURDIR)
 CARGO := $(ROOT)/script/cargo.sh
 # The three worlds build without each other: pool and exchange alone, with Python, and all of the module.
@@ -15,7 +15,7 @@ LOOM_TARGET := $(or $(CARGO_TARGET_DIR),$(ROOT)/target)/loom
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-test build run test unit check loom integration clean
+.PHONY: help setup setup-test setup-bench build run test unit check loom integration soak bench bench-slow clean
 
 help: ## this list
 	@echo 'make TARGET [VARIABLE=VALUE ...]'
@@ -59,6 +59,21 @@ integration: export BUILD := debug
 integration: setup-test ## pytest against a real nginx and a debug build of the module; ARGS are pytest's
 	@$(ROOT)/script/build.sh
 	@$(ROOT)/script/integration.sh $(ARGS)
+
+soak: setup-test ## the long tests: crowds that leave, a million requests, gigabytes, reload and quit under load
+	@$(ROOT)/script/build.sh
+	@$(ROOT)/script/soak.sh $(ARGS)
+
+setup-bench:
+	@$(ROOT)/script/setup.sh bench
+
+bench: setup-bench ## this module, its peers and the limit, side by side; ONLY=hello,django ROUNDS=3 DOCS=1
+	@$(ROOT)/script/build.sh
+	@$(ROOT)/script/bench.sh $(ARGS)
+
+bench-slow: setup-bench ## a static file's latency while slow calls are in flight, and with them on the event loop
+	@$(ROOT)/script/build.sh
+	@ONLY=slow $(ROOT)/script/bench.sh $(ARGS)
 
 clean: ## remove everything that was built
 	@cd $(ROOT) && cargo clean && rm -rf target

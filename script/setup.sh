@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what building (and, with the argument `test` or `bench`, those) needs and this machine lacks: with apt where there is
-# apt and we are root; else it says what to install. It does nothing, and quickly so, when nothing is missing.
+# Installs what building (with the argument `test` or `bench`: that, too) needs and this machine lacks: with apt where
+# there is apt and we are root; else it says what to install. It does nothing, and quickly so, when nothing is missing.
 . "$(dirname "$0")/lib.sh"
 purpose=${1:-build}
 
@@ -94,6 +94,10 @@ check_rust_tools() { # rustup's minimal profile has neither
   done
 }
 
+check_bench() {
+  command -v wrk >/dev/null || missing "the load generator wrk" wrk
+}
+
 # nginx's package starts a server on port 80 when it is installed, unless the policy forbids it.
 forbid_services() {
   local policy=/usr/sbin/policy-rc.d
@@ -114,17 +118,19 @@ apt_install() {
   patiently "updating the list of packages" apt-get update && patiently "installing ${packages[*]}" "${install[@]}"
 }
 
-check_bench() {
-  command -v wrk >/dev/null || missing "the load generator wrk" wrk
-}
-
 check_build
 check_python
 check_rust
 [ "$NGINX" = vendored ] || check_system_nginx
 case $purpose in
-  test) check_venv && check_rust_tools ;;
-  bench) check_venv && check_bench ;;
+  test)
+    check_venv
+    check_rust_tools
+    ;;
+  bench)
+    check_venv
+    check_bench
+    ;;
 esac
 
 [ ${#reasons[@]} != 0 ] || exit 0

@@ -1,0 +1,1 @@
+"""The parts of the benchmarks; each has `run(options)`, which gives Findings."""

@@ -1,0 +1,113 @@
+"""Workers, threads and connections: req/s must not fall as they grow."""
+
+import statistics
+
+from .. import client, contenders, machine, nginx, wrk
+from ..report import Findings, Table, Target, micro, milli, number
+
+WORKERS = (1, 2)
+THREADS = (1, 2, 8, 32, 128)
+CONNECTIONS = (1, 32, 1000, 10000)
+IDLE = 10000
+
+
+class Scaled(contenders.Module):
+    """Our module with a number of workers, which the kernel spreads the connections over."""
+
+    workers = 1
+
+    def launch(self, app, threads):
+        http = nginx.python(f"threads={threads} queue=16384")
+        text = nginx.conf(f"location / {{ wsgi_pass {app}; }}", http, self.workers)
+        self.nginx = nginx.start(self.directory, text.replace("backlog=", "reuseport backlog="))
+        self.port = self.nginx.port
+
+
+class Steps:
+    """The runs of this part, kept until they can be compared."""
+
+    def __init__(self, options):
+        self.options = options
+        self.findings = Findings("scale")
+        self.rates = {}
+        self.table = Table("Hello by workers, threads and connections", ["", "req/s", "CPU µs", "p50 ms", "p99 ms"])
+
+    def row(self, contender, key, title, connections):
+        self.options.say(title)
+        runs = []
+        # wrk opens its connections within the time that it measures.
+        seconds = max(self.options.seconds, connections / 500)
+        for _ in range(self.options.rounds):
+            pids = contender.pids()
+            before = machine.cpu(pids)
+            load = wrk.run(contender.url(), connections=connections, seconds=seconds)
+            runs.append((load, (machine.cpu(pids) - before) / max(1, load.requests)))
+        errors = [load.errors for load, _ in runs if load.failures]
+        if errors:
+            self.findings.refused.append(f"{title}: {errors}")
+            return
+        rate = statistics.median(load.rate for load, _ in runs)
+        cpu = statistics.median(cpu for _, cpu in runs)
+        p50 = statistics.median(load.p50 for load, _ in runs)
+        p99 = min(load.p99 for load, _ in runs)
+        self.rates[key] = rate
+        self.table.rows.append([title, number(rate), micro(cpu), milli(p50), milli(p99)])
+
+    def server(self, workers, threads):
+        contender = Scaled(self.options.directory / f"scale-{workers}-{threads}")
+        contender.workers = workers
+        return contender.start("hello", threads)
+
+    def fall(self, what, keys):
+        """Req/s may not fall by more than a tenth from one step to the next."""
+        rates = [self.rates[key] for key in keys if key in self.rates]
+        steps = [after / before for before, after in zip(rates, rates[1:])]
+        if steps:
+            self.findings.targets.append(Target(f"scale: req/s as {what} grow, worst step", min(steps), 0.9, True))
+
+
+def run(options):
+    table = Steps(options)
+    limit = machine.raise_descriptor_limit() - 500
+    for workers in WORKERS:
+        for threads in THREADS:
+            contender = table.server(workers, threads)
+            try:
+                wrk.run(contender.url(), seconds=1)
+                table.row(contender, (workers, threads, 32), f"{workers} workers, {threads} threads, 32 connections", 32)
+            finally:
+                contender.stop()
+        table.fall(f"threads (1 to 128, {workers} workers)", [(workers, threads, 32) for threads in THREADS])
+    by_connections(table, [count for count in CONNECTIONS if count <= limit])
+    beside_idle(table, min(IDLE, limit))
+    table.findings.tables.append(table.table)
+    return table.findings
+
+
+def by_connections(table, counts):
+    contender = table.server(1, 8)
+    try:
+        wrk.run(contender.url(), seconds=1)
+        for count in counts:
+            table.row(contender, (1, 8, count), f"1 worker, 8 threads, {count} connections", count)
+    finally:
+        contender.stop()
+    table.fall("connections (from 32)", [(1, 8, count) for count in counts if count > 1])
+
+
+def beside_idle(table, count):
+    """The same beside keep-alive connections that do nothing."""
+    contender = table.server(1, 8)
+    idle = []
+    try:
+        for _ in range(count):
+            connection = client.connect(contender.port)
+            client.fetch(contender.port, "/", connection=connection)
+            idle.append(connection)
+        key = (1, 8, "idle")
+        table.row(contender, key, f"1 worker, 8 threads, 32 connections + {count} idle", 32)
+    finally:
+        for connection in idle:
+            connection.close()
+        contender.stop()
+    table.fall(f"idle connections (to {count})", [(1, 8, 32), key])

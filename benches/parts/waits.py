@@ -1,0 +1,162 @@
+"""Applications that wait or compute: do all threads work, and does a short call suffer beside a long one?"""
+
+import statistics
+
+from .. import client, contenders, machine, wrk
+from ..report import Findings, Table, Target, milli, number
+
+NAP = 0.005
+SPIN = 0.05
+INTERVALS = (0.005, 0.002, 0.001, 0.0005, 0.0001)
+
+
+def started(options, part, threads, app="waits"):
+    directory = options.directory / f"{part}-{threads}"
+    return contenders.Module(directory).start(app, threads)
+
+
+def sleep(options):
+    """Calls that sleep 5 ms: the ideal is threads / 5 ms."""
+    findings = Findings("sleep")
+    table = Table("Calls that wait 5 ms", ["server", "threads", "calls/s", "ideal", "%"])
+    for threads, bound in ((8, 95), (64, 90)):
+        options.say(f"5 ms sleepers, {threads} threads")
+        contender, rates = started(options, "sleep", threads), []
+        try:
+            for turn in range(options.rounds + 1):
+                load = wrk.run(contender.url(f"/sleep?{NAP}"), connections=2 * threads, seconds=options.seconds)
+                if load.failures:
+                    findings.refused.append(f"sleepers, {threads} threads: {load.errors}")
+                rates += [load.rate] if turn else []
+        finally:
+            contender.stop()
+        rate, ideal = statistics.median(rates), threads / NAP
+        table.rows.append([contender.name, str(threads), number(rate), number(ideal), number(100 * rate / ideal)])
+        findings.targets.append(Target(f"sleepers, {threads} threads", 100 * rate / ideal, bound, True, " %"))
+    findings.tables.append(refuse(table, findings))
+    return findings
+
+
+def refuse(table, findings):
+    """No row of a table is shown when a run of it had errors."""
+    if findings.refused:
+        table.rows.clear()
+        findings.targets.clear()
+    return table
+
+
+class Beside:
+    """Hello alone, and beside other calls on the same pool."""
+
+    def __init__(self, contender, options, connections):
+        self.contender, self.options, self.connections = contender, options, connections
+        self.failures = []
+
+    def hello(self, other=None, others=0):
+        """The median rate and the best p99 of hello while `others` connections ask for `other`."""
+        loads, beside = [], []
+        for _ in range(self.options.rounds):
+            path = self.contender.url(other) if other else None
+            runs = [wrk.begin(path, connections=others, seconds=self.options.seconds)] if path else []
+            loads.append(wrk.run(self.contender.url(), connections=self.connections, seconds=self.options.seconds))
+            beside += [wrk.finish(run) for run in runs]
+        self.failures += [load.errors for load in loads + beside if load.failures]
+        rate = statistics.median(load.rate for load in loads)
+        others_rate = statistics.median(load.rate for load in beside) if beside else 0
+        return rate, min(load.p99 for load in loads), others_rate
+
+
+def mixed(options):
+    """Half of the connections call what sleeps 5 ms, half call hello."""
+    findings = Findings("mixed")
+    columns = ["pool and connections", "hello req/s", "p99 ms", "p99 / alone", "sleepers/s"]
+    table = Table("Hello beside calls that wait 5 ms, on one pool", columns)
+    for threads, half in ((8, 4), (64, 32), (8, 16)):
+        options.say(f"hello beside sleepers, {threads} threads")
+        contender = started(options, f"mixed-{half}", threads)
+        beside = Beside(contender, options, half)
+        try:
+            beside.hello()  # the warm-up
+            alone, with_others = beside.hello(), beside.hello(f"/sleep?{NAP}", half)
+        finally:
+            contender.stop()
+        findings.refused += [f"mixed, {threads} threads: {errors}" for errors in beside.failures]
+        ratio = with_others[1] / alone[1]
+        title = f"{threads} threads, {half} hello"
+        table.rows.append([f"{title} alone", number(alone[0]), milli(alone[1]), "", ""])
+        rate, p99, others = with_others
+        table.rows.append([f"{title} + {half} sleepers", number(rate), milli(p99), number(ratio), number(others)])
+        if half < threads:
+            findings.targets.append(Target(f"mixed, {title} + {half} sleepers: p99 / alone", ratio, 2))
+    table.notes.append("With 16 sleepers on 8 threads every thread sleeps: hello has to wait for one, whatever the pool does.")
+    findings.tables.append(refuse(table, findings))
+    return findings
+
+
+def spin(options):
+    """Calls that compute for 50 ms beside hello, by the interpreter's switch interval."""
+    findings = Findings("spin")
+    columns = ["switch interval ms", "hello req/s", "hello p50 ms", "hello p99 ms", "50 ms calls/s"]
+    table = Table("Hello beside two calls that compute 50 ms, 8 threads", columns)
+    contender = started(options, "spin", 8)
+    try:
+        for interval in INTERVALS:
+            options.say(f"hello beside computing calls, switch interval {interval * 1e3:g} ms")
+            client.fetch(contender.port, f"/interval?{interval}")
+            run = wrk.begin(contender.url(f"/spin?{SPIN}"), connections=2, seconds=options.seconds)
+            load, other = wrk.run(contender.url(), connections=8, seconds=options.seconds), wrk.finish(run)
+            if load.failures or other.failures:
+                findings.refused.append(f"spin: {load.errors} {other.errors}")
+            cells = [number(load.rate), milli(load.p50), milli(load.p99), number(other.rate)]
+            table.rows.append([f"{interval * 1e3:g}", *cells])
+    finally:
+        contender.stop()
+    findings.tables.append(refuse(table, findings))
+    return findings
+
+
+def slow_uploads(options):
+    """Hello's rate while 20 clients send bodies slowly: a buffered body holds no thread."""
+    findings = Findings("slow-uploads")
+    table = Table("Hello beside 20 slow uploaders, 8 threads", ["", "req/s", "p99 ms", "CPU µs"])
+    contender = started(options, "slow-uploads", 8, app="transfers")
+    rates = {"alone": [], "beside 20 slow uploaders": []}
+    try:
+        wrk.run(contender.url("/stream?12"), seconds=1)
+        for _ in range(options.rounds):
+            for name, samples in rates.items():
+                uploaders = trickle(contender.port, 20) if "20" in name else []
+                samples.append(one_rate(contender, options, findings))
+                for uploader in uploaders:
+                    uploader.sendall(b"x" * 1000)  # they are still there
+                    uploader.close()
+    finally:
+        contender.stop()
+    medians = {}
+    for name, samples in rates.items():
+        rate, p99, cpu = (statistics.median(numbers) for numbers in zip(*samples))
+        medians[name] = rate
+        table.rows.append([name, number(rate), milli(p99), number(cpu * 1e6)])
+    alone, beside = medians.values()
+    findings.targets.append(Target("slow uploaders: hello's rate / alone", beside / alone, 0.95, least=True))
+    findings.tables.append(refuse(table, findings))
+    return findings
+
+
+def trickle(port, count):
+    """Clients that have sent a part of a body."""
+    uploaders = []
+    for _ in range(count):
+        uploader = client.connect(port)
+        uploader.sendall(b"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000\r\n\r\n" + b"x" * 100000)
+        uploaders.append(uploader)
+    return uploaders
+
+
+def one_rate(contender, options, findings):
+    pids = contender.pids()
+    before = machine.cpu(pids)
+    load = wrk.run(contender.url("/stream?12"), seconds=options.seconds)
+    if load.failures:
+        findings.refused.append(f"slow uploaders: {load.errors}")
+    return load.rate, load.p99, (machine.cpu(pids) - before) / max(1, load.requests)
