@@ -274,15 +274,15 @@ def test_the_configuration_of_the_readme_has_ten_lines():
 # ---- what the pages point to ----
 
 
-def named_tests(page):
-    return re.findall(r"`(test_\w+)\.py(?:::(\w+))?`", page.read_text())
+NAMED_TEST = re.compile(r"`(test_\w+\.py|\w+\.rs)::(\w+)`")
+FUNCTIONS = {".py": ("tests", "def"), ".rs": ("src/python/tests", "fn")}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_tests_that_a_page_names_exist(page):
-    for file, function in named_tests(page):
-        source = text(f"tests/{file}.py")
-        assert not function or re.search(rf"^def {function}\(", source, re.M), f"{file}.py has no {function}"
+    for file, function in NAMED_TEST.findall(page.read_text()):
+        folder, keyword = FUNCTIONS[file[-3:]]
+        assert re.search(rf"^{keyword} {function}\(", text(f"{folder}/{file}"), re.M), f"{file} has no {function}"
 
 
 def test_every_clause_of_pep_3333_has_a_test():
@@ -290,7 +290,7 @@ def test_every_clause_of_pep_3333_has_a_test():
     clauses = rows[1:]
     assert len(clauses) > 35
     for row in clauses:
-        assert re.search(r"`test_\w+\.py|`src/python/tests/\w+\.rs", row.split(" | ")[-1]), row
+        assert NAMED_TEST.search(row.split(" | ")[-1]), row
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
