@@ -11,7 +11,7 @@ import socket
 from . import artifacts
 
 PLACE = re.compile(r"@([A-Z][A-Z0-9_]*)@")
-TEMP_PATHS = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+TEMP_PATHS = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi", "wsgi")
 
 PREAMBLE = """\
 load_module @MODULE@;

@@ -14,7 +14,7 @@ SUSPECT = re.compile(
 def unexpected(text, expected):
     """The suspect lines of a log that none of the expected patterns covers."""
     return [
-        line
+        line[:500]
         for line in text.splitlines()
         if SUSPECT.search(line) and not any(pattern.search(line) for pattern in expected)
     ]
