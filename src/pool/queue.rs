@@ -87,7 +87,8 @@ impl<J: Task> Queue<J> {
             self.sweep();
         }
         let admit = |waiting| (self.live_of(waiting) < self.capacity).then_some(waiting + 1);
-        if self.waiting().fetch_update(Ordering::Relaxed, Ordering::Relaxed, admit).is_err() {
+        // Acquire: whoever counts a dead job off has lowered `dead` before.
+        if self.waiting().fetch_update(Ordering::Relaxed, Ordering::Acquire, admit).is_err() {
             return Err(job);
         }
         self.injector.push(job);
@@ -127,7 +128,7 @@ impl<J: Task> Queue<J> {
             if claimed == Some(false) {
                 self.dead.fetch_sub(1, Ordering::Relaxed);
             }
-            self.waiting().fetch_sub(1, Ordering::Relaxed);
+            self.waiting().fetch_sub(1, Ordering::Release);
             if claimed == Some(true) {
                 return Some(job);
             }
@@ -192,7 +193,7 @@ impl<J: Task> Queue<J> {
             *row = live;
         }
         self.dead.fetch_sub(dead.len() as isize, Ordering::Relaxed);
-        self.waiting().fetch_sub(dead.len(), Ordering::Relaxed);
+        self.waiting().fetch_sub(dead.len(), Ordering::Release);
         drop_all(dead);
     }
 
@@ -210,7 +211,7 @@ impl<J: Task> Queue<J> {
         let all: Vec<J> = row.into_iter().chain(self.gather()).collect();
         let dead = all.iter().filter(|job| guarded(|| job.is_cancelled()).unwrap_or(false)).count();
         self.dead.fetch_sub(dead as isize, Ordering::Relaxed);
-        self.waiting().fetch_sub(all.len(), Ordering::Relaxed);
+        self.waiting().fetch_sub(all.len(), Ordering::Release);
         drop_all(all);
     }
 }

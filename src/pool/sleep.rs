@@ -39,7 +39,7 @@ enum Phase {
     Running,
 }
 
-/// Where one thread sleeps.
+/// Where one thread sleeps. (Not `thread::park`: loom's forgets an `unpark` now and then.)
 struct Seat {
     woken: Mutex<bool>,
     bell: Condvar,

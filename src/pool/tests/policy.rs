@@ -89,26 +89,28 @@ fn the_lock_is_kept_until_then() {
 }
 
 #[test]
-fn hand_over_comes_after_the_turn() {
-    const TURN: Duration = Duration::from_millis(30);
-    let mut rig = Rig::new(Config { turn: TURN, capacity: 100_000, ..Config::default() });
+fn nobody_hands_over_before_a_turn_has_passed() {
+    const TURN: Duration = Duration::from_millis(20);
+    let mut rig = Rig::new(Config { turn: TURN, ..Config::default() });
     let (sender, receiver) = channel();
-    for _ in 0..400 {
+    let start = Instant::now();
+    for number in 0..400 {
         let sender = sender.clone();
-        rig.submit(move |_| {
-            thread::sleep(Duration::from_micros(500));
-            sender.send((thread::current().id(), Instant::now())).unwrap();
+        rig.submit(move |gil| {
+            match number {
+                0 => eventually("a seeker is in line", || gil.in_line() == 1),
+                _ => thread::sleep(Duration::from_micros(200)),
+            }
+            sender.send(thread::current().id()).unwrap();
         });
     }
     rig.start(2);
-    let ends = receive(&receiver, 400);
-    let turns: Vec<_> = ends.chunk_by(|a, b| a.0 == b.0).collect();
-    assert!(turns.len() >= 2, "nobody handed over");
-    // The last turn ends with the work; in each other one the seeker waited from (nearly) its begin.
-    for turn in &turns[..turns.len() - 1] {
-        let length = turn[turn.len() - 1].1 - turn[0].1;
-        assert!(length >= TURN / 2, "a turn of {length:?}");
-    }
+    let threads = receive(&receiver, 400);
+    let turns = threads.chunk_by(|a, b| a == b).count();
+    assert!(turns >= 2, "nobody handed over");
+    // Each hand-over comes at the end of a wait of one turn, and no two seekers wait at the same time.
+    let most = start.elapsed().as_nanos() / TURN.as_nanos() + 1;
+    assert!(turns as u128 <= most, "{turns} turns, {most} possible");
     rig.finish();
 }
 
