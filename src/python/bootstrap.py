@@ -187,6 +187,28 @@ def forget_thread():
         active.pop(threading.get_ident(), None)
 
 
+def hide_dummies_from_forks():
+    """Before 3.12, a thread that Python did not start could not be the main thread of a fork once it had a Thread object."""
+    if "_after_fork" in vars(threading._DummyThread):
+        return
+    hidden = {}
+
+    def before():
+        ident = threading.get_ident()
+        if isinstance(threading._active.get(ident), threading._DummyThread):
+            hidden[ident] = threading._active.pop(ident)
+
+    def after_in_parent():
+        ident = threading.get_ident()
+        if ident in hidden:
+            threading._active[ident] = hidden.pop(ident)
+
+    os.register_at_fork(before=before, after_in_parent=after_in_parent)
+
+
+hide_dummies_from_forks()
+
+
 # ---- finding applications ----
 
 class Unusable(Exception):

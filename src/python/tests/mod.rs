@@ -7,4 +7,6 @@ mod head;
 mod import;
 mod input;
 mod logs;
+mod process;
 mod response;
+mod threads;
