@@ -27,6 +27,8 @@ const MOST_QUIET: u32 = 4;
 /// The pools and the interpreter of one worker process, as the event loop holds them.
 pub(crate) struct Engine {
     pools: Vec<Pool<Job>>,
+    specs: Vec<spec::Pool>,
+    news: Arc<News>,
     python: RefCell<Main>,
     #[cfg(feature = "on-event-loop")]
     inline: Inline,
@@ -59,21 +61,29 @@ impl Engine {
     pub(crate) fn start(spec: Spec, news: Arc<News>) -> io::Result<Self> {
         let config = |pool: &spec::Pool| Config { capacity: pool.queue, lanes: 1, turn: TURN, exclusive: true };
         let pools: Vec<Pool<Job>> = spec.pools.iter().map(|pool| Pool::new(config(pool))).collect();
+        let kept_specs = spec.pools.clone();
         let (specs, queues) = (spec.pools.clone(), pools.clone());
         #[cfg(feature = "on-event-loop")]
         let (inline, ready) = {
             let interpreter = Arc::new(OnceLock::new());
             (Inline { interpreter: Arc::clone(&interpreter), thread: RefCell::new(None) }, interpreter)
         };
+        let for_threads = Arc::clone(&news);
         let spawn = move |interpreter: &Arc<Interpreter>| {
             #[cfg(feature = "on-event-loop")]
             let _ = ready.set(Arc::clone(interpreter));
-            specs.iter().zip(&queues).flat_map(|(spec, pool)| spawn_threads(spec, pool, interpreter, &news)).collect()
+            specs
+                .iter()
+                .zip(&queues)
+                .flat_map(|(spec, pool)| spawn_threads(spec, pool, interpreter, &for_threads))
+                .collect()
         };
         let build = BuildInfo { executable: env!("WSGI_PYTHON_EXECUTABLE").into() };
         let python = RefCell::new(Main::start(spec, build, spawn)?);
         Ok(Self {
             pools,
+            specs: kept_specs,
+            news,
             python,
             #[cfg(feature = "on-event-loop")]
             inline,
@@ -108,6 +118,20 @@ impl Engine {
     /// Has the Python stack of the thread that runs the call written to the log.
     pub(crate) fn log_stack(&self, exchange: Arc<Exchange>, why: String) {
         self.python.borrow().log_stack(exchange, why);
+    }
+
+    /// Has an exception raised in the call, if a thread still runs it.
+    pub(crate) fn interrupt(&self, exchange: Arc<Exchange>) {
+        self.python.borrow().interrupt(exchange);
+    }
+
+    /// Adds a thread to a pool, for one that is lost to a call that does not end.
+    pub(crate) fn add_thread(&self, pool: usize) {
+        let (pool, spec, news) = (self.pools[pool].clone(), self.specs[pool].clone(), Arc::clone(&self.news));
+        self.python.borrow().spawn(Box::new(move |interpreter| {
+            let spec = spec::Pool { threads: 1, ..spec };
+            spawn_threads(&spec, &pool, interpreter, &news)
+        }));
     }
 
     /// Stops the pools and finalises Python. False when a call did not end within `within`: its thread goes on.

@@ -96,6 +96,8 @@ pub struct Exchange {
     ended: AtomicU64,
     /// `threading.get_ident()` of the thread that runs the call; 0: none.
     thread: AtomicU64,
+    /// An exception was raised in the call from outside.
+    interrupted: AtomicBool,
 }
 
 /// How many exchanges there are in this process.
@@ -130,6 +132,7 @@ impl Exchange {
             began: AtomicU64::new(0),
             ended: AtomicU64::new(0),
             thread: AtomicU64::new(0),
+            interrupted: AtomicBool::new(false),
         })
     }
 
@@ -184,6 +187,16 @@ impl Exchange {
     /// Notes which thread runs the call (its `threading.get_ident()`), for stack dumps.
     pub fn set_thread(&self, ident: u64) {
         self.thread.store(ident, Ordering::Release);
+    }
+
+    /// Notes that an exception is raised in the call from outside.
+    pub fn set_interrupted(&self) {
+        self.interrupted.store(true, Ordering::Release);
+    }
+
+    /// Whether one was.
+    pub fn was_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Acquire)
     }
 
     /// Whether the client has gone, or has been answered in the call's stead.

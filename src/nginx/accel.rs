@@ -67,10 +67,11 @@ impl<'a> Wishes<'a> {
     ///
     /// # Safety
     /// `r` must be a live request of the calling thread.
-    pub(crate) unsafe fn apply(&self, r: *mut ngx_http_request_t) -> Option<()> {
+    pub(crate) unsafe fn apply(&self, r: *mut ngx_http_request_t, location: &LocConf) -> Option<()> {
         // SAFETY: as the caller vouches; a null answer is handled.
         unsafe {
-            if let Some(rate) = self.limit_rate {
+            let configured = Some(location.limit_rate).filter(|&rate| rate > 0 && (*r).limit_rate_set() == 0);
+            if let Some(rate) = self.limit_rate.or(configured) {
                 (*r).limit_rate = rate;
                 (*r).set_limit_rate_set(1);
             }

@@ -18,7 +18,7 @@ use super::ffi::{DONE, ERROR, OK, guard, pool_box, wsgi_set_log_request};
 use super::module::ngx_http_wsgi_module;
 use super::output::Outgoing;
 use super::worker::{Worker, worker};
-use super::{body, headers, log, output, request, waker};
+use super::{body, deadlines, headers, log, output, request, waker};
 use crate::exchange::inbox::Inbox;
 use crate::exchange::log::{Level, Origin};
 use crate::exchange::response::{End, Failure, Head};
@@ -26,7 +26,6 @@ use crate::exchange::{Delivery, Exchange, Terms, now};
 
 const INTERNAL_SERVER_ERROR: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
 const SERVICE_UNAVAILABLE: u16 = NGX_HTTP_SERVICE_UNAVAILABLE as u16;
-const GATEWAY_TIMEOUT: u16 = NGX_HTTP_GATEWAY_TIME_OUT as u16;
 
 /// What the module knows of a request. It lives in the request's pool, until that goes.
 pub(crate) struct Context {
@@ -36,7 +35,7 @@ pub(crate) struct Context {
     /// Posted when the exchange has news.
     news: UnsafeCell<ngx_event_t>,
     /// The timer that every request in flight holds: a worker told to quit leaves when none is left.
-    deadline: UnsafeCell<ngx_event_t>,
+    pub(super) deadline: UnsafeCell<ngx_event_t>,
     /// Nothing more is to be done with the exchange.
     detached: Cell<bool>,
     head_sent: Cell<bool>,
@@ -45,7 +44,7 @@ pub(crate) struct Context {
     /// `wsgi_buffering`, or what X-Accel-Buffering says.
     buffering: Cell<bool>,
     /// When the application last sent something, or the client last took something; [`now`]'s microseconds.
-    last_activity: Cell<u64>,
+    pub(super) last_activity: Cell<u64>,
     /// What is on its way through nginx's filters.
     pub(crate) out: RefCell<Outgoing>,
 }
@@ -152,7 +151,7 @@ unsafe fn attach_context(r: *mut ngx_http_request_t) -> Option<()> {
         cleanup.data = Rc::as_ptr(&context).cast_mut().cast();
         for (event, handler) in [
             (context.news.get(), news_handler as unsafe extern "C" fn(*mut ngx_event_t)),
-            (context.deadline.get(), deadline_handler),
+            (context.deadline.get(), deadlines::handler),
         ] {
             (*event).data = Rc::as_ptr(&context).cast_mut().cast();
             (*event).handler = Some(handler);
@@ -166,7 +165,7 @@ unsafe fn attach_context(r: *mut ngx_http_request_t) -> Option<()> {
 /// The request ends, or is cut off by its client.
 unsafe extern "C" fn request_gone(data: *mut c_void) {
     // SAFETY: installed above with the context, which the pool still holds.
-    guard((), || unsafe { hold(data) }.detach());
+    guard((), || unsafe { hold(data) }.client_gone());
 }
 
 /// nginx has the whole body.
@@ -208,12 +207,12 @@ unsafe fn submit(r: *mut ngx_http_request_t, context: &Context, worker: &Worker)
         let _ = context.exchange.set(Arc::clone(&exchange));
         if let Err(exchange) = worker.submit(exchange) {
             let pool = &main.spec.pools[exchange.pool()];
-            context.refuse(worker, &format!("the queue of pool \"{}\" is full: {} calls wait", pool.name, pool.queue));
+            context.refuse(&format!("the queue of pool \"{}\" is full: {} calls wait", pool.name, pool.queue));
             return Some(());
         }
 
         (*r).write_event_handler = Some(write_handler);
-        context.arm(location.queue_timeout.min(location.read_timeout));
+        context.watch();
         match context.exchange().and_then(|exchange| exchange.inbox()) {
             Some(inbox) => {
                 (*r).read_event_handler = Some(body::read_handler);
@@ -249,14 +248,9 @@ unsafe extern "C" fn news_handler(event: *mut ngx_event_t) {
     }
 }
 
-unsafe extern "C" fn deadline_handler(event: *mut ngx_event_t) {
-    // SAFETY: as above.
-    unsafe { with_request(event, Context::check_deadlines) };
-}
-
 /// # Safety
 /// `event` must be one of a context whose request is alive.
-unsafe fn with_request(event: *mut ngx_event_t, body: impl FnOnce(&Context)) {
+pub(super) unsafe fn with_request(event: *mut ngx_event_t, body: impl FnOnce(&Context)) {
     // SAFETY: as the caller vouches; the connection outlives the request, and tells when it is done for.
     unsafe {
         let context = hold((*event).data);
@@ -283,7 +277,7 @@ impl Context {
         self.exchange.get()
     }
 
-    fn location(&self) -> &LocConf {
+    pub(super) fn location(&self) -> &LocConf {
         // SAFETY: methods are called while the request lives.
         unsafe { conf::confs_of_request(self.r).1 }
     }
@@ -358,7 +352,7 @@ impl Context {
         self.buffering.set(wishes.buffering.unwrap_or(location.buffering != 0));
         // SAFETY: as above.
         let rc = unsafe {
-            match wishes.apply(self.r) {
+            match wishes.apply(self.r, location) {
                 Some(()) => headers::send(self.r, head, length, location),
                 None => ERROR,
             }
@@ -422,31 +416,8 @@ impl Context {
         }
     }
 
-    fn check_deadlines(&self) {
-        let (Some(exchange), Some(worker)) = (self.exchange.get(), worker()) else { return };
-        let location = self.location();
-        let since = |moment: u64| (now().saturating_sub(moment) / 1000) as ngx_msec_t;
-        if exchange.is_queued() {
-            let waited = since(exchange.submitted());
-            if waited >= location.queue_timeout {
-                return self.refuse(worker, &format!("the call waited {waited} ms in the queue (wsgi_queue_timeout)"));
-            }
-            return self.arm((location.queue_timeout - waited).min(location.read_timeout));
-        }
-        if !self.out.borrow().is_empty() {
-            return self.arm(location.read_timeout); // the client is the slow side: send_timeout watches it
-        }
-        let silent = since(self.last_activity.get().max(exchange.began().unwrap_or(0)));
-        if silent < location.read_timeout {
-            return self.arm(location.read_timeout - silent);
-        }
-        let record = format!("the application sent nothing for {silent} ms (wsgi_read_timeout)");
-        worker.log_stack(exchange, &record);
-        self.fail(&Failure { status: GATEWAY_TIMEOUT, level: Level::Error, record });
-    }
-
     /// The call gave no whole response: an error response, or a response that shows that it was cut off.
-    fn fail(&self, failure: &Failure) {
+    pub(super) fn fail(&self, failure: &Failure) {
         if !failure.record.is_empty() {
             // SAFETY: the request lives.
             unsafe { log::write_for_request(self.r, failure.level, failure.record.as_bytes()) };
@@ -461,21 +432,6 @@ impl Context {
         self.finish(ngx_int_t::from(failure.status as i16));
     }
 
-    /// Answers 503 for a call that no thread will take.
-    fn refuse(&self, worker: &Worker, why: &str) {
-        let record = match worker.may_tell_refusal() {
-            Some(0) => why.to_owned(),
-            Some(untold) => format!("{why}; {untold} more were refused since the last such line"),
-            None => String::new(),
-        };
-        self.fail(&Failure { status: SERVICE_UNAVAILABLE, level: Level::Warn, record });
-    }
-
-    fn arm(&self, after: ngx_msec_t) {
-        // SAFETY: the event is the context's own and stays put; detach() takes it off the tree before it goes.
-        unsafe { ngx_add_timer(self.deadline.get(), after.max(1)) };
-    }
-
     /// Ends the request. Nothing of it may be touched afterwards.
     pub(crate) fn finish(&self, rc: ngx_int_t) {
         // An error response is no longer possible behind a head: cut the connection or the stream.
@@ -483,6 +439,15 @@ impl Context {
         self.detach();
         // SAFETY: the request lives until here; the count that read_client_request_body took is given back.
         unsafe { ngx_http_finalize_request(self.r, rc) };
+    }
+
+    /// The request ends while the call may still be under way.
+    fn client_gone(&self) {
+        let interrupt = !self.detached.get() && self.location().interrupt_on_abort != 0;
+        if let (true, Some(exchange), Some(worker)) = (interrupt, self.exchange.get(), worker()) {
+            worker.interrupt(exchange);
+        }
+        self.detach();
     }
 
     /// Cuts the exchange off, and takes the events off nginx's lists.

@@ -3,12 +3,14 @@
 mod accel;
 mod body;
 mod conf;
+mod deadlines;
 mod ffi;
 mod handler;
 mod headers;
 mod log;
 mod module;
 mod output;
+mod overdue;
 mod request;
 mod spool;
 mod variables;

@@ -12,6 +12,7 @@ use nginx_sys::*;
 
 use super::ffi::{guard, wsgi_close_connections};
 use super::log::{self, Installed, Records};
+use super::overdue::Overdue;
 use super::{conf, waker};
 use crate::Engine;
 use crate::exchange::{Exchange, Job, News};
@@ -31,6 +32,9 @@ pub(crate) struct Worker {
     pub(crate) late_bell: Arc<LateBell>,
     /// Posted when calls have been submitted in this turn of the event loop.
     submitted: UnsafeCell<ngx_event_t>,
+    pub(crate) overdue: Overdue,
+    /// The threads of each pool, as configured.
+    pub(crate) threads: Vec<usize>,
     /// Second of the last line about refused requests, and how many have not been told of since.
     refusals: Cell<(time_t, u64)>,
 }
@@ -69,11 +73,14 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
     let log = log::install(cycle, Arc::new(Records::new(bell(&eventfd))));
     // SAFETY: registers a function that lives for ever and that only does what is safe after fork().
     unsafe { libc::pthread_atfork(None, None, Some(forked)) };
+    let threads: Vec<usize> = spec.pools.iter().map(|pool| pool.threads).collect();
     match Engine::start(spec, Arc::clone(&news)) {
         Ok(engine) => {
             // SAFETY: an event is a struct of pointers, integers and flags, for which zero is nginx's own start.
             let submitted = UnsafeCell::new(unsafe { std::mem::zeroed::<ngx_event_t>() });
-            let worker = Worker { engine, news, log, late_bell, submitted, refusals: Cell::new((0, 0)) };
+            let overdue = Overdue::new(threads.len(), cycle.log);
+            let refusals = Cell::new((0, 0));
+            let worker = Worker { engine, news, log, late_bell, submitted, overdue, threads, refusals };
             // SAFETY: nobody else knows of the event yet.
             unsafe {
                 (*worker.submitted.get()).handler = Some(wake_pools);
@@ -193,9 +200,23 @@ impl Worker {
         self.engine.queued(pool)
     }
 
-    /// Has the Python stack of the thread that runs the call written to the log.
-    pub(crate) fn log_stack(&self, exchange: &Arc<Exchange>, why: &str) {
+    /// A call has run out of time: has its Python stack logged, and the call interrupted if asked to.
+    pub(crate) fn overdue(&self, exchange: &Arc<Exchange>, why: &str, interrupt: bool) {
         self.engine.log_stack(Arc::clone(exchange), why.to_owned());
+        if interrupt {
+            self.interrupt(exchange);
+        }
+        self.overdue.add(exchange);
+    }
+
+    /// Has an exception raised in the call.
+    pub(crate) fn interrupt(&self, exchange: &Arc<Exchange>) {
+        self.engine.interrupt(Arc::clone(exchange));
+    }
+
+    /// Adds a thread to a pool.
+    pub(crate) fn add_thread(&self, pool: usize) {
+        self.engine.add_thread(pool);
     }
 
     /// Whether a line about a refused request may be written now (one a second), and how many were not told of.

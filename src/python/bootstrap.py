@@ -86,6 +86,12 @@ class Binary(io.RawIOBase):
         return self._number + 1
 
 
+class RequestTimeout(BaseException):
+    """Raised in a call that has run out of its wsgi_request_timeout. The client has been answered by then."""
+
+    __module__ = "ngx_wsgi"
+
+
 class LogHandler(logging.Handler):
     """A logging handler that writes to nginx's error log at the level that fits the record's."""
 
@@ -118,7 +124,8 @@ def public_module():
     module = types.ModuleType("ngx_wsgi", "The application server inside nginx.")
     LogHandler.__module__ = module.__name__
     module.LogHandler = LogHandler
-    module.__all__ = ["LogHandler"]
+    module.RequestTimeout = RequestTimeout
+    module.__all__ = ["LogHandler", "RequestTimeout"]
     sys.modules[module.__name__] = module
 
 

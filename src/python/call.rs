@@ -221,9 +221,10 @@ impl<'py> Call<'_, 'py> {
             // The client has all of it.
             return errors::write(Level::Error, self.record(&problem).as_bytes());
         }
-        // Who was told by write() or wsgi.input that the client had gone may well give up.
-        let told =
-            self.exchange.is_gone() && matches!(&problem, Problem::Raised(_, raised) if raised.tells_client_gone());
+        // Who was told by write() or wsgi.input that the client had gone may well give up; who was interrupted, must.
+        let told = self.exchange.is_gone()
+            && (self.exchange.was_interrupted()
+                || matches!(&problem, Problem::Raised(_, raised) if raised.tells_client_gone()));
         self.exchange.end(if told { End::Complete } else { End::Failed(failure(self.record(&problem))) });
     }
 

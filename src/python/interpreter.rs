@@ -84,6 +84,8 @@ pub(super) struct Python {
     pub(super) keys: Keys,
     pub(super) classes: Classes,
     pub(super) names: Names,
+    /// The exception that interrupts a call.
+    pub(super) request_timeout: Py,
     pub(super) functions: Functions,
     pub(super) write: &'static Bound,
 }
@@ -128,6 +130,7 @@ impl Python {
             apps,
             templates,
             keys,
+            request_timeout: module.named("RequestTimeout")?.keep(),
             names: Names { close: py.interned("close")?.keep() },
             write: Response::write_method(),
             classes,
@@ -137,7 +140,7 @@ impl Python {
 
     /// Releases everything, at the end of the interpreter.
     pub(super) fn release(self, py: Attached<'_>) {
-        let Self { state: _, apps, templates, keys, classes, names, functions, write: _ } = self;
+        let Self { state: _, apps, templates, keys, classes, names, request_timeout, functions, write: _ } = self;
         let Classes { response, input, file_wrapper } = classes;
         let Functions {
             add_virtualenv,
@@ -152,7 +155,7 @@ impl Python {
             stack,
         } = functions;
         let functions = [add_virtualenv, describe, exit_code, flush, forget_thread, load_or_explain, name_thread];
-        let others = [sendable, shut_down, stack, response, input, file_wrapper, names.close];
+        let others = [sendable, shut_down, stack, response, input, file_wrapper, names.close, request_timeout];
         let callables = apps.into_iter().filter_map(|app| app.callable);
         for reference in functions.into_iter().chain(others).chain(callables).chain(templates).chain(keys.into_all()) {
             drop(reference.release(py));

@@ -43,9 +43,16 @@ enum Command {
     Clear,
     /// Log where a call is.
     LogStack(Arc<Exchange>, String),
+    /// Raise an exception in a call.
+    Interrupt(Arc<Exchange>),
+    /// Start more threads.
+    Spawn(Spawn),
     /// Join the threads, and finalise by then.
     Stop(Instant),
 }
+
+/// Starts threads of a pool.
+pub type Spawn = Box<dyn FnOnce(&Arc<Interpreter>) -> Vec<JoinHandle<()>> + Send>;
 
 /// The event loop's handle on python-main.
 #[derive(Debug)]
@@ -75,8 +82,8 @@ impl Main {
         let thread = thread::Builder::new().name("python-main".into()).stack_size(STACK).spawn(move || {
             fork::watch();
             let (main, interpreter) = MainThread::initialise(&spec, &build, graveyard);
-            let threads = ready(&interpreter);
-            let deadline = main.serve(&interpreter, &inbox);
+            let mut threads = ready(&interpreter);
+            let deadline = main.serve(&interpreter, &inbox, &mut threads);
             for thread in threads {
                 let _ = thread.join();
             }
@@ -89,6 +96,17 @@ impl Main {
     /// Has the Python stack of a call logged, as a record of its request that begins with `why`. Never blocks.
     pub fn log_stack(&self, exchange: Arc<Exchange>, why: String) {
         let _ = self.commands.send(Command::LogStack(exchange, why));
+    }
+
+    /// Has `ngx_wsgi.RequestTimeout` raised in a call, at its next step in Python, if a thread still runs it then.
+    /// Never blocks.
+    pub fn interrupt(&self, exchange: Arc<Exchange>) {
+        let _ = self.commands.send(Command::Interrupt(exchange));
+    }
+
+    /// Has python-main start more threads, which it joins at the end as those of [`Self::start`]. Never blocks.
+    pub fn spawn(&self, spawn: Spawn) {
+        let _ = self.commands.send(Command::Spawn(spawn));
     }
 
     /// Ends the interpreter, after its threads; the pools must have been told to stop. False: not in that time, and
@@ -163,7 +181,12 @@ impl MainThread {
     }
 
     /// Does what it is told until it is to stop; then, by when.
-    fn serve(&self, interpreter: &Interpreter, inbox: &Receiver<Command>) -> Instant {
+    fn serve(
+        &self,
+        interpreter: &Arc<Interpreter>,
+        inbox: &Receiver<Command>,
+        threads: &mut Vec<JoinHandle<()>>,
+    ) -> Instant {
         loop {
             match inbox.recv() {
                 Ok(Command::Clear) if !self.state.is_null() => {
@@ -171,6 +194,8 @@ impl MainThread {
                 }
                 Ok(Command::Clear) => {}
                 Ok(Command::LogStack(exchange, why)) => self.log_stack(interpreter, &exchange, &why),
+                Ok(Command::Interrupt(exchange)) => self.interrupt(interpreter, &exchange),
+                Ok(Command::Spawn(spawn)) => threads.extend(spawn(interpreter)),
                 Ok(Command::Stop(deadline)) => return deadline,
                 // The handle and the graveyard's share are gone: nobody will ask for anything any more.
                 Err(_) => loop {
@@ -191,6 +216,17 @@ impl MainThread {
             None => why.to_owned(),
         };
         log::write(Level::Error, exchange.origin(), record.as_bytes());
+    }
+
+    fn interrupt(&self, interpreter: &Interpreter, exchange: &Exchange) {
+        let Ok(python) = &interpreter.python else { return };
+        self.attached(|py| {
+            // As above. What the call leaves of it, its thread clears away before the next.
+            if let Some(ident) = exchange.thread() {
+                exchange.set_interrupted();
+                py.interrupt(ident, python.request_timeout.get(py));
+            }
+        });
     }
 
     /// Finalises, unless the event loop has given up by then.

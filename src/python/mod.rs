@@ -27,7 +27,7 @@ mod virtualenv;
 
 pub use init::version;
 pub use interpreter::Interpreter;
-pub use main_thread::{BuildInfo, Main};
+pub use main_thread::{BuildInfo, Main, Spawn};
 pub use role::forbid_on_this_thread;
 pub use thread::Thread;
 pub use virtualenv::check_virtualenv;

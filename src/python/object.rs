@@ -51,6 +51,18 @@ impl<'py> Attached<'py> {
         work()
     }
 
+    /// Has an exception of `class` raised in another thread, at its next step in Python.
+    pub(super) fn interrupt(self, ident: u64, class: &Object<'py>) {
+        // SAFETY: attached, to the interpreter of that thread; a number that is no thread's is harmless.
+        unsafe { ffi::PyThreadState_SetAsyncExc(ident as _, class.as_ptr()) };
+    }
+
+    /// Takes back what [`Self::interrupt`] asked for, if it has not come to pass.
+    pub(super) fn clear_interrupt(self, ident: u64) {
+        // SAFETY: as above; null clears.
+        unsafe { ffi::PyThreadState_SetAsyncExc(ident as _, ptr::null_mut()) };
+    }
+
     /// `None`.
     pub(super) fn none(self) -> Object<'py> {
         // SAFETY: a reference to the singleton.

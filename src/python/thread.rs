@@ -113,6 +113,9 @@ impl Thread {
         exchange.set_thread(self.ident);
         self.interpreter.graveyard.clear(py);
         call::run(py, python, &self.interpreter.graveyard, exchange);
+        if exchange.was_interrupted() {
+            py.clear_interrupt(self.ident);
+        }
         self.interpreter.graveyard.clear(py);
         if let Some(stray) = py.stray() {
             errors::write(Level::Alert, python.describe(py, "", "an exception was left behind", &stray).as_bytes());

@@ -58,7 +58,7 @@ const fn location_command(name: ngx_str_t, where_and_args: ngx_uint_t, set: Sett
 use ngx::ngx_string;
 
 /// Every directive of the module; docs/directives.md has an entry for each.
-pub(crate) static mut COMMANDS: [ngx_command_t; 23] = [
+pub(crate) static mut COMMANDS: [ngx_command_t; 26] = [
     location_command(ngx_string!("wsgi_pass"), LOCATION | IN_IF_AND_LIMIT | TAKE12, setters::pass, 0),
     main_command(ngx_string!("wsgi_app"), BLOCK | TAKE1, app_block::app),
     main_command(ngx_string!("wsgi_pool"), TWO_OR_MORE, setters::pool),
@@ -76,6 +76,24 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 23] = [
         ANYWHERE | TAKE1,
         ngx_conf_set_msec_slot,
         offset_of!(LocConf, read_timeout),
+    ),
+    location_command(
+        ngx_string!("wsgi_request_timeout"),
+        ANYWHERE | TAKE1,
+        ngx_conf_set_msec_slot,
+        offset_of!(LocConf, request_timeout),
+    ),
+    location_command(
+        ngx_string!("wsgi_interrupt_on_abort"),
+        ANYWHERE | FLAG,
+        ngx_conf_set_flag_slot,
+        offset_of!(LocConf, interrupt_on_abort),
+    ),
+    location_command(
+        ngx_string!("wsgi_limit_rate"),
+        ANYWHERE | TAKE1,
+        ngx_conf_set_size_slot,
+        offset_of!(LocConf, limit_rate),
     ),
     location_command(
         ngx_string!("wsgi_buffers"),
@@ -201,6 +219,10 @@ pub(crate) struct Param {
 pub(crate) struct LocConf {
     pub(crate) queue_timeout: ngx_msec_t,
     pub(crate) read_timeout: ngx_msec_t,
+    /// 0: none.
+    pub(crate) request_timeout: ngx_msec_t,
+    /// Bytes per second; 0: no limit.
+    pub(crate) limit_rate: usize,
     pub(crate) buffers: usize,
     /// 1 or 0, as the flags below.
     pub(crate) buffering: usize,
@@ -208,6 +230,7 @@ pub(crate) struct LocConf {
     pub(crate) pass_request_body: usize,
     pub(crate) pass_request_headers: usize,
     pub(crate) ignore_client_abort: usize,
+    pub(crate) interrupt_on_abort: usize,
     pub(crate) force_ranges: usize,
     pub(crate) intercept_errors: usize,
     /// Names in lower case.
@@ -224,6 +247,11 @@ pub(crate) struct LocConf {
 }
 
 impl LocConf {
+    /// `wsgi_request_timeout`, for ever where it is 0.
+    pub(crate) fn whole_timeout(&self) -> ngx_msec_t {
+        if self.request_timeout == 0 { ngx_msec_t::MAX } else { self.request_timeout }
+    }
+
     /// The location's `wsgi_param`s.
     pub(crate) fn params(&self) -> &[Param] {
         self.params.as_ref().map_or(&[], |params| params.as_slice())
@@ -266,12 +294,15 @@ pub(crate) unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_v
     let conf = LocConf {
         queue_timeout: UNSET,
         read_timeout: UNSET,
+        request_timeout: UNSET,
+        limit_rate: UNSET,
         buffers: UNSET,
         buffering: UNSET,
         request_buffering: UNSET,
         pass_request_body: UNSET,
         pass_request_headers: UNSET,
         ignore_client_abort: UNSET,
+        interrupt_on_abort: UNSET,
         force_ranges: UNSET,
         intercept_errors: UNSET,
         hide_headers: None,
@@ -322,6 +353,9 @@ fn merge(cf: &mut ngx_conf_t, prev: &LocConf, conf: &mut LocConf) -> *mut c_char
     };
     inherit(&mut conf.queue_timeout, prev.queue_timeout, 60_000);
     inherit(&mut conf.read_timeout, prev.read_timeout, 60_000);
+    inherit(&mut conf.request_timeout, prev.request_timeout, 0);
+    inherit(&mut conf.interrupt_on_abort, prev.interrupt_on_abort, 0);
+    inherit(&mut conf.limit_rate, prev.limit_rate, 0);
     inherit(&mut conf.buffers, prev.buffers, 256 << 10);
     inherit(&mut conf.buffering, prev.buffering, 1);
     inherit(&mut conf.request_buffering, prev.request_buffering, 1);

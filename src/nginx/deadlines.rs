@@ -1,0 +1,81 @@
+//! The deadlines of a call: one timer of nginx's that fires at the next of them, whatever the threads are at.
+//!
+//! It is also what keeps a worker that has been told to quit from leaving before the request is answered.
+
+use nginx_sys::*;
+
+use super::handler::{Context, with_request};
+use super::worker::worker;
+use crate::exchange::log::Level;
+use crate::exchange::now;
+use crate::exchange::response::Failure;
+
+const SERVICE_UNAVAILABLE: u16 = NGX_HTTP_SERVICE_UNAVAILABLE as u16;
+const GATEWAY_TIMEOUT: u16 = NGX_HTTP_GATEWAY_TIME_OUT as u16;
+
+pub(super) unsafe extern "C" fn handler(event: *mut ngx_event_t) {
+    // SAFETY: the event is that of a context whose request is alive: it is taken off the tree before that goes.
+    unsafe { with_request(event, Context::check_deadlines) };
+}
+
+/// Milliseconds since a moment of [`now`]'s.
+fn since(moment: u64) -> ngx_msec_t {
+    (now().saturating_sub(moment) / 1000) as ngx_msec_t
+}
+
+impl Context {
+    /// Starts the timer, when the call has been submitted.
+    pub(super) fn watch(&self) {
+        // A call may begin at any moment, and nobody tells: its own deadlines count from the start.
+        let location = self.location();
+        self.arm(location.queue_timeout.min(location.read_timeout).min(location.whole_timeout()));
+    }
+
+    fn check_deadlines(&self) {
+        let Some(exchange) = self.exchange() else { return };
+        let location = self.location();
+        let (read, whole) = (location.read_timeout, location.whole_timeout());
+        let Some(began) = exchange.began() else {
+            let waited = since(exchange.submitted());
+            if waited >= location.queue_timeout {
+                return self.refuse(&format!("the call waited {waited} ms in the queue (wsgi_queue_timeout)"));
+            }
+            return self.arm((location.queue_timeout - waited).min(read).min(whole));
+        };
+        let elapsed = since(began);
+        if elapsed >= whole {
+            return self.expire(&format!("the call took {elapsed} ms so far (wsgi_request_timeout)"), true);
+        }
+        if !self.out.borrow().is_empty() {
+            return self.arm(read.min(whole - elapsed)); // the client is the slow side: send_timeout watches it
+        }
+        let silent = since(self.last_activity.get().max(began));
+        if silent >= read {
+            return self.expire(&format!("the application sent nothing for {silent} ms (wsgi_read_timeout)"), false);
+        }
+        self.arm((read - silent).min(whole - elapsed));
+    }
+
+    fn arm(&self, after: ngx_msec_t) {
+        // SAFETY: the event is the context's own and stays put; detach() takes it off the tree before it goes.
+        unsafe { ngx_add_timer(self.deadline.get(), after.max(1)) };
+    }
+
+    /// Answers 504 in the stead of a call that has run out of time.
+    fn expire(&self, why: &str, interrupt: bool) {
+        if let (Some(exchange), Some(worker)) = (self.exchange(), worker()) {
+            worker.overdue(exchange, why, interrupt);
+        }
+        self.fail(&Failure { status: GATEWAY_TIMEOUT, level: Level::Error, record: why.to_owned() });
+    }
+
+    /// Answers 503 for a call that no thread will take.
+    pub(super) fn refuse(&self, why: &str) {
+        let record = match worker().and_then(|worker| worker.may_tell_refusal()) {
+            Some(0) => why.to_owned(),
+            Some(untold) => format!("{why}; {untold} more were refused since the last such line"),
+            None => String::new(),
+        };
+        self.fail(&Failure { status: SERVICE_UNAVAILABLE, level: Level::Warn, record });
+    }
+}
