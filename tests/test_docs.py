@@ -118,8 +118,8 @@ def value(word):
     """A default as it is stored: a flag, a time in milliseconds or a size in bytes."""
     if word in ("on", "off"):
         return int(word == "on")
-    number, unit = re.fullmatch(r"(\d+)(s|k|m)", word).groups()
-    return int(number) * {"s": 1000, "k": 1 << 10, "m": 1 << 20}[unit]
+    number, unit = re.fullmatch(r"(\d+)(s|k|m|)", word).groups()
+    return int(number) * {"s": 1000, "k": 1 << 10, "m": 1 << 20, "": 1}[unit]
 
 
 def defaults():

@@ -210,6 +210,6 @@ mod tests {
 
     #[test]
     fn control_characters_are_spelt_out() {
-        assert_eq!(pieces(b"a\x1b[0m\tb\r\n"), [b"a\\x1b[0m\tb\\x0d".to_vec()]);
+        assert_eq!(pieces(b"a\x1b[0m\tb\rc\r\n"), [b"a\\x1b[0m\tb\\x0dc".to_vec()]);
     }
 }
