@@ -43,7 +43,8 @@ class Stream(io.TextIOBase):
         return len(text)
 
     def flush(self):
-        _flush(self._number)
+        if _flush:  # None once the interpreter takes its modules apart (3.13 closes streams after that)
+            _flush(self._number)
 
     def close(self):
         self.flush()
@@ -77,7 +78,8 @@ class Binary(io.RawIOBase):
         return len(data)
 
     def flush(self):
-        _flush(self._number)
+        if _flush:  # None once the interpreter takes its modules apart (3.13 closes streams after that)
+            _flush(self._number)
 
     def writable(self):
         return True

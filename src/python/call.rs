@@ -64,6 +64,13 @@ struct Call<'a, 'py> {
     start_response: Object<'py>,
 }
 
+impl Drop for Call<'_, '_> {
+    fn drop(&mut self) {
+        // Even after a panic, nobody may send what would come after the end.
+        self.response().close();
+    }
+}
+
 impl<'py> Call<'_, 'py> {
     fn response(&self) -> &Response {
         // SAFETY: made by `run` as an instance of the type for `Response`.
@@ -83,7 +90,6 @@ impl<'py> Call<'_, 'py> {
             }
             Err(problem) => self.finish(Err(problem)),
         }
-        self.response().close();
     }
 
     /// Calls the application. Its environ is its own afterwards.

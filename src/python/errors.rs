@@ -20,7 +20,20 @@ thread_local! {
     /// The call that this thread is in.
     static ORIGIN: Cell<Option<Origin>> = const { Cell::new(None) };
     /// The unfinished lines of the streams.
-    static LINES: RefCell<[Vec<u8>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
+    static LINES: RefCell<Lines> = const { RefCell::new(Lines([Vec::new(), Vec::new()])) };
+}
+
+struct Lines([Vec<u8>; 2]);
+
+impl Drop for Lines {
+    /// What a thread of the application's leaves unfinished when it ends.
+    fn drop(&mut self) {
+        for (line, level) in self.0.iter().zip(LEVELS) {
+            if !line.is_empty() {
+                write_at(level, Origin::default(), line);
+            }
+        }
+    }
 }
 
 /// While it lives, records of this thread belong to a call.
@@ -62,7 +75,7 @@ pub(super) fn flush_lines() {
 }
 
 fn flush_line(stream: usize) {
-    let line = LINES.with_borrow_mut(|lines| mem::take(&mut lines[stream]));
+    let line = LINES.with_borrow_mut(|lines| mem::take(&mut lines.0[stream]));
     if line.is_empty() {
         return;
     }
@@ -77,7 +90,7 @@ fn flush_line(stream: usize) {
 /// Adds text to a stream, and writes out the lines that it completes as one record.
 fn write_text(stream: usize, text: &[u8]) {
     let complete = LINES.with_borrow_mut(|lines| {
-        let line = &mut lines[stream];
+        let line = &mut lines.0[stream];
         let Some(end) = text.iter().rposition(|&byte| byte == b'\n') else {
             line.extend_from_slice(text);
             return (line.len() >= LONGEST_LINE).then(|| mem::take(line));

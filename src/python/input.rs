@@ -72,7 +72,7 @@ impl Cursor {
     /// Fills `target`, or as much of it as the body has; with `once`, as much as there is without waiting for more.
     fn read(&mut self, exchange: &Arc<Exchange>, target: &mut [u8], once: bool) -> io::Result<usize> {
         let mut done = 0;
-        while done < target.len() && !(once && done > 0) {
+        while done < target.len() && (done == 0 || !once) {
             let rest = &mut target[done..];
             let count = if rest.len() >= READ_AHEAD && self.at_hand().is_empty() {
                 read_some(exchange, rest, self.position)?
@@ -238,7 +238,7 @@ impl Input {
 /// Reads up to `limit` bytes into memory that grows with what comes.
 fn read_up_to(cursor: &mut Cursor, exchange: &Arc<Exchange>, limit: usize, once: bool) -> io::Result<Vec<u8>> {
     let mut all = Vec::new();
-    while all.len() < limit && !(once && !all.is_empty()) {
+    while all.len() < limit && (all.is_empty() || !once) {
         let start = all.len();
         let step = cmp::min(limit - start, 1 << 20);
         all.resize(start + step, 0);

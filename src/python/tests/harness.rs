@@ -97,7 +97,7 @@ pub(super) fn harness() -> &'static Harness {
         std::fs::write(folder.join("wsgi_cases.py"), CASES).unwrap();
         let apps = CASES.lines().filter_map(|line| line.strip_prefix("def ")?.split_once("(environ, start_response)"));
         let mut apps: Vec<_> =
-            apps.map(|(name, _)| app(name, &format!("wsgi_cases:{name}"), &[folder.clone()])).collect();
+            apps.map(|(name, _)| app(name, &format!("wsgi_cases:{name}"), std::slice::from_ref(&folder))).collect();
         apps.extend(super::import::apps());
         Harness::start(apps)
     })

@@ -111,10 +111,14 @@ Bad()");
 #[test]
 fn threads_of_the_application_log_outside_the_call() {
     let records_of_call = run("import threading
-thread = threading.Thread(target=lambda: print('from a thread of mine'))
+thread = threading.Thread(target=lambda: print('from a thread of mine\\nand unfinished', end=''))
 thread.start(); thread.join()");
     assert_eq!(records_of_call, []);
     assert!(records(0).contains(&(Level::Notice, "from a thread of mine".into())));
+    // The rest comes with the thread's very end, which join() does not wait for.
+    while !records(0).contains(&(Level::Notice, "and unfinished".into())) {
+        std::thread::yield_now();
+    }
 }
 
 #[test]

@@ -228,12 +228,15 @@ fn multiprocessing_and_subprocess_work() {
 process = multiprocessing.get_context('fork').Process(target=sys.exit, args=(6,))
 process.start()
 process.join(20)
+spawned = multiprocessing.get_context('spawn').Process(target=sys.exit, args=(8,))
+spawned.start()
+spawned.join(60)
 version = subprocess.run([sys.executable, '-c', 'import sys; print(sys.version_info[:2])'], capture_output=True)
 start_response('200 OK', [])
-return [repr((process.exitcode, version.stdout.decode().strip() == str(sys.version_info[:2]))).encode()]",
+return [repr((process.exitcode, spawned.exitcode, version.stdout.decode().strip() == str(sys.version_info[:2]))).encode()]",
         )
         .run();
-        assert_eq!(reply.text(), "(6, True)");
+        assert_eq!(reply.text(), "(6, 8, True)");
     });
 }
 

@@ -348,6 +348,39 @@ return []";
 }
 
 #[test]
+fn c_code_that_calls_back_finds_its_thread() {
+    // ctypes looks for the thread by PyGILState_Ensure, as many an extension does.
+    let source = format!(
+        "import ctypes, threading
+local, seen = threading.local(), []
+local.mark = 'mine'
+integers = (ctypes.c_int * 4)(3, 1, 2, 0)
+compare = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_int), ctypes.POINTER(ctypes.c_int))
+def comparing(a, b):
+    seen.append(getattr(local, 'mark', 'another thread'))
+    return a[0] - b[0]
+ctypes.CDLL(None).qsort(integers, 4, 4, compare(comparing))
+{OK}return [repr((list(integers), set(seen))).encode()]"
+    );
+    assert_eq!(code(&source).run().text(), "([0, 1, 2, 3], {'mine'})");
+}
+
+#[test]
+fn event_loops_and_executors_work_in_calls() {
+    let source = format!(
+        "import asyncio, concurrent.futures
+async def work():
+    await asyncio.sleep(0)
+    return await asyncio.get_running_loop().run_in_executor(None, lambda: 'done')
+with concurrent.futures.ThreadPoolExecutor(2) as executor: total = sum(executor.map(int, '1234'))
+{OK}return [f'{{asyncio.run(work())}} {{total}}'.encode()]"
+    );
+    for _ in 0..2 {
+        assert_eq!(code(&source).run().text(), "done 10");
+    }
+}
+
+#[test]
 fn parts_know_what_they_hold() {
     let reply = code(&format!("{OK}return [b'a' * 20000, b'b' * 7]")).run();
     assert_eq!(reply.parts().map(Part::held).collect::<Vec<_>>(), [20000, 7]);

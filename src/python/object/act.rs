@@ -1,0 +1,111 @@
+//! Has Python objects do something: whatever is here may run code of the application's.
+
+use std::{ptr, slice};
+
+use pyo3_ffi as ffi;
+
+use super::{Object, Result};
+
+/// Most arguments that [`Object::call`] passes on.
+const MOST_ARGUMENTS: usize = 8;
+
+impl<'py> Object<'py> {
+    /// An attribute.
+    pub(in crate::python) fn attr(&self, name: &Object<'py>) -> Result<'py, Object<'py>> {
+        // SAFETY: two living objects; returns a new reference or fails.
+        unsafe { Object::from_owned(self.py(), ffi::PyObject_GetAttr(self.as_ptr(), name.as_ptr())) }
+    }
+
+    /// An attribute, or `None` when there is none.
+    pub(in crate::python) fn attr_or_none(&self, name: &Object<'py>) -> Result<'py, Option<Object<'py>>> {
+        let mut found = ptr::null_mut();
+        // SAFETY: two living objects; 1 leaves a new reference in `found`.
+        let code = unsafe { ffi::compat::PyObject_GetOptionalAttr(self.as_ptr(), name.as_ptr(), &mut found) };
+        match self.py().check(code)? {
+            0 => Ok(None),
+            // SAFETY: as above.
+            _ => unsafe { Object::from_owned(self.py(), found) }.map(Some),
+        }
+    }
+
+    /// An attribute by its name; for what is done once.
+    pub(in crate::python) fn named(&self, name: &str) -> Result<'py, Object<'py>> {
+        self.attr(&self.py().interned(name)?)
+    }
+
+    /// Calls it.
+    #[inline]
+    pub(in crate::python) fn call(&self, arguments: &[&Object<'py>]) -> Result<'py, Object<'py>> {
+        assert!(arguments.len() <= MOST_ARGUMENTS);
+        // The slot in front is the callee's to use, as the flag says.
+        let mut slots = [ptr::null_mut(); MOST_ARGUMENTS + 1];
+        for (slot, argument) in slots[1..].iter_mut().zip(arguments) {
+            *slot = argument.as_ptr();
+        }
+        let count = arguments.len() | OFFSET;
+        // SAFETY: `count` living arguments, borrowed for the call, with a spare slot before them.
+        unsafe {
+            let result = ffi::PyObject_Vectorcall(self.as_ptr(), slots.as_ptr().add(1), count, ptr::null_mut());
+            Object::from_owned(self.py(), result)
+        }
+    }
+
+    /// An iterator over it.
+    pub(in crate::python) fn iter(&self) -> Result<'py, Object<'py>> {
+        // SAFETY: a living object; returns a new reference or fails.
+        unsafe { Object::from_owned(self.py(), ffi::PyObject_GetIter(self.as_ptr())) }
+    }
+
+    /// The next item of an iterator, as [`Self::iter`] returned it.
+    #[inline]
+    pub(in crate::python) fn next(&self) -> Result<'py, Option<Object<'py>>> {
+        // SAFETY: GetIter has made sure that it is an iterator; null is an exception or the end.
+        unsafe {
+            let item = ffi::PyIter_Next(self.as_ptr());
+            if item.is_null() && ffi::PyErr_Occurred().is_null() {
+                return Ok(None);
+            }
+            Object::from_owned(self.py(), item).map(Some)
+        }
+    }
+
+    /// Calls `fill` on the memory of a writable buffer such as a bytearray, without the interpreter.
+    pub(in crate::python) fn fill_buffer<R: Send>(&self, fill: impl FnOnce(&mut [u8]) -> R + Send) -> Result<'py, R> {
+        struct View(ffi::Py_buffer);
+        impl Drop for View {
+            fn drop(&mut self) {
+                // SAFETY: a view that GetBuffer filled, released once, by the attached thread that got it.
+                unsafe { ffi::PyBuffer_Release(&mut self.0) }
+            }
+        }
+        let mut view = ffi::Py_buffer::new();
+        // SAFETY: a living object and a view to fill; PyBUF_WRITABLE also asks for contiguous bytes.
+        self.py().check(unsafe { ffi::PyObject_GetBuffer(self.as_ptr(), &mut view, ffi::PyBUF_WRITABLE) })?;
+        let view = View(view);
+        let room: &mut [u8] = if view.0.len == 0 {
+            &mut []
+        } else {
+            // SAFETY: the exporter keeps these `len` bytes in place until the view is released.
+            unsafe { slice::from_raw_parts_mut(view.0.buf.cast(), view.0.len as usize) }
+        };
+        Ok(self.py().detach(|| fill(room)))
+    }
+
+    /// Sets an item of a dict.
+    #[inline]
+    pub(in crate::python) fn set_item(&self, key: &Object<'py>, value: &Object<'py>) -> Result<'py, ()> {
+        // SAFETY: living objects; SetItem checks that it is a dict and takes its own references.
+        self.py().check(unsafe { ffi::PyDict_SetItem(self.as_ptr(), key.as_ptr(), value.as_ptr()) })?;
+        Ok(())
+    }
+
+    /// A copy of a dict.
+    #[inline]
+    pub(in crate::python) fn copy_dict(&self) -> Result<'py, Object<'py>> {
+        // SAFETY: Copy checks that it is a dict.
+        unsafe { Object::from_owned(self.py(), ffi::PyDict_Copy(self.as_ptr())) }
+    }
+}
+
+/// In front of the arguments there is a slot that the callee may use for a moment.
+const OFFSET: usize = 1 << (usize::BITS - 1);
