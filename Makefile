@@ -15,7 +15,7 @@ LOOM_TARGET := $(or $(CARGO_TARGET_DIR),$(ROOT)/target)/loom
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-test setup-bench build run test unit check loom integration soak bench bench-slow clean
+.PHONY: help setup setup-test setup-bench build run test unit check loom integration soak sanitize bench bench-slow clean
 
 help: ## this list
 	@echo 'make TARGET [VARIABLE=VALUE ...]'
@@ -63,6 +63,9 @@ integration: setup-test ## pytest against a real nginx and a debug build of the 
 soak: setup-test ## the long tests: crowds that leave, a million requests, gigabytes, reload and quit under load
 	@$(ROOT)/script/build.sh
 	@$(ROOT)/script/soak.sh $(ARGS)
+
+sanitize: setup-test ## the integration tests with AddressSanitizer in nginx and in the module
+	@$(ROOT)/script/sanitize.sh $(ARGS)
 
 setup-bench:
 	@$(ROOT)/script/setup.sh bench
