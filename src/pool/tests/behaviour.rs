@@ -112,10 +112,19 @@ fn lanes_run_side_by_side_though_no_job_lets_its_lock_go() {
 
 #[test]
 fn what_lies_in_a_blocked_threads_deque_does_not_wait_for_the_injector_to_run_empty() {
-    let mut rig = Rig::new(Config::default());
+    // The thread that will take over has looked for such jobs already, and found none.
+    let mut rig = Rig::with_threads(1);
     let (release, blocked) = channel::<()>();
     let (sender, receiver) = channel();
     let (began, begun) = channel();
+    let warm = began.clone();
+    rig.submit(move |_| warm.send(()).unwrap());
+    receive(&begun, 1);
+    eventually("it is parked", || rig.pool.stats().parked == 1);
+    // The thread that will be blocked parks last, so it is woken first; it cannot begin before all jobs wait.
+    rig.start(1);
+    eventually("both are parked", || rig.pool.stats().parked == 2);
+    rig.gil().acquire();
     rig.submit(move |gil| {
         began.send(()).unwrap();
         gil.without(|| blocked.recv().unwrap());
@@ -135,9 +144,8 @@ fn what_lies_in_a_blocked_threads_deque_does_not_wait_for_the_injector_to_run_em
     for _ in 0..4 * batch {
         rig.pool.submit(again(rig.pool.clone(), sender.clone())).unwrap();
     }
-    rig.start(1);
+    rig.gil().release();
     receive(&begun, 1);
-    rig.start(1);
     let first = receive(&receiver, 2 * batch);
     let numbers: Vec<_> = first.into_iter().flatten().collect();
     assert_eq!(numbers, (1..batch).collect::<Vec<_>>());
@@ -252,6 +260,30 @@ fn a_thread_lost_in_attach_or_detach_is_not_waited_for() {
         assert_eq!((stats.seeking, stats.running), (0, 0));
         rig.finish();
     }
+}
+
+#[test]
+fn the_jobs_of_a_thread_lost_at_its_hand_over_are_run_by_the_others() {
+    let mut rig = Rig::new(Config { turn: Duration::ZERO, ..Config::default() });
+    let (sender, receiver) = channel();
+    for number in 0..20 {
+        let sender = sender.clone();
+        rig.submit(move |gil| {
+            if number == 0 {
+                eventually("a seeker is in line", || gil.in_line() == 1);
+            }
+            sender.send(number).unwrap();
+        });
+    }
+    let gil = Arc::clone(rig.gil());
+    rig.start_with(0, Clumsy { hand: Hand(gil), attach: None, detach: Some(0) });
+    eventually("it runs the first", || rig.pool.stats().running == 1);
+    rig.start(1);
+    let mut numbers = receive(&receiver, 20);
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..20).collect::<Vec<_>>());
+    assert!(rig.threads.remove(0).join().is_err());
+    rig.finish();
 }
 
 #[test]

@@ -98,10 +98,11 @@ fn a_sweep_finds_the_jobs_in_a_blocked_threads_deque() {
         began.send(()).unwrap();
         gil.without(|| blocked.recv().unwrap());
     });
+    let (told, in_deque) = channel();
     let calls: Vec<_> = (1..CAPACITY)
         .map(|number| {
             let sender = sender.clone();
-            Call::new(move |_| sender.send(number).unwrap())
+            Call::new(move |_| sender.send(number).unwrap()).telling(&told)
         })
         .collect();
     let handles: Vec<_> = calls.iter().map(Call::handle).collect();
@@ -119,6 +120,7 @@ fn a_sweep_finds_the_jobs_in_a_blocked_threads_deque() {
         assert!(handle.cancel(&rig.pool));
     }
     assert!(states.try_iter().count() > 0, "nothing was swept");
+    assert_eq!(in_deque.try_iter().collect::<Vec<_>>(), [CANCELLED; 2]);
     assert_eq!(rig.pool.queued(), CAPACITY - 3);
     release.send(()).unwrap();
     assert_eq!(receive(&receiver, CAPACITY - 3), [2, 4, 5, 6, 7]);
