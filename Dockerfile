@@ -9,7 +9,7 @@
 ARG SUITE=bookworm
 
 FROM rust:1-${SUITE} AS build
-ENV NGINX=system PYTHON=/usr/bin/python3
+ENV NGINX=system
 WORKDIR /build
 # What is rarely changed comes first, so that its layer can be used again.
 COPY Cargo.toml ./

@@ -17,7 +17,7 @@ say "building nginx ($NGINX) and the module ($BUILD, $("$PYO3_PYTHON" -V)); the 
 messages=$(mktemp)
 ticker=
 trap 'rm -f "$messages"; [ -z "$ticker" ] || kill "$ticker"' EXIT
-[ -t 2 ] || tick "building" # cargo shows its progress on a terminal only
+[ -t 2 ] || tick # cargo shows its progress on a terminal only
 (cd "$root" && cargo build "${options[@]}") >"$messages"
 { read -r nginx && read -r module; } < <("$PYO3_PYTHON" "$root/script/artifacts.py" <"$messages")
 

@@ -32,10 +32,10 @@ resolve_python() {
 # nap SECONDS: a sleep without a process that could outlive us.
 nap() { read -rt "$1" <> <(:) || true; }
 
-# tick LABEL: says now and then that LABEL goes on, until `kill $ticker`.
+# tick: shows now and then that time goes by, until `kill $ticker`.
 tick() {
   local begin=$SECONDS
-  (while nap 15 && kill -0 $$ 2>/dev/null; do say "$1: $((SECONDS - begin)) s"; done) &
+  (while nap 15 && kill -0 $$ 2>/dev/null; do say "... $((SECONDS - begin)) s"; done) &
   ticker=$!
 }
 
@@ -44,7 +44,7 @@ patiently() {
   local log status=0
   log=$(mktemp)
   say "$1"
-  tick "$1"
+  tick
   "${@:2}" >"$log" 2>&1 </dev/null || status=$?
   kill "$ticker"
   [ "$status" = 0 ] || tail -n 40 "$log" >&2

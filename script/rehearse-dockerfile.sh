@@ -35,9 +35,10 @@ copy() { # [--from=STAGE] SOURCE... DESTINATION; a directory's contents, as Dock
   local source=$root destination=${*: -1} each
   if [[ $1 == --from=* ]]; then source=$stages/${1#--from=} && shift; fi
   [[ $destination == /* ]] || destination=$workdir/$destination
+  [[ $destination != */ ]] || mkdir -p "$stage$destination"
   for each in "${@:1:$#-1}"; do
     if [ "$each" = . ]; then
-      git -C "$root" ls-files -z | tar -C "$root" --null --ignore-failed-read -T - -c | tar -C "$stage$destination" -x
+      git -C "$root" ls-files -coz --exclude-standard | tar -C "$root" --null --ignore-failed-read -T - -c | tar -C "$stage$destination" -x
     elif [ -d "$source/$each" ]; then
       mkdir -p "$stage$destination" && cp -a "$source/$each/." "$stage$destination/"
     else
@@ -77,7 +78,13 @@ done < <(sed -e '/^#/d' -e '/^$/d' "$root/Dockerfile" | sed -e ':again' -e '/\\$
 mapfile -d '' -t command < <(words "$command")
 mapfile -d '' -t healthcheck < <(words "$healthcheck")
 say "running ${command[*]}"
-(launch=exec && trap - EXIT && enter "$user" "${command[@]}") &
+# Docker gives a container pipes that belong to its user.
+(
+  trap - EXIT
+  launch=exec
+  chown "$(chroot "$stage" id -u "$user")" /proc/self/fd/1 /proc/self/fd/2
+  enter "$user" "${command[@]}"
+) > >(cat >&2) 2> >(cat >&2) &
 pid=$!
 for _ in $(seq 50); do enter "$user" "${healthcheck[@]}" 2>/dev/null && break; sleep 0.2; done
 enter "$user" "${healthcheck[@]}" || { kill "$pid"; fail "the health check fails"; }

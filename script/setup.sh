@@ -43,8 +43,8 @@ check_build() {
 check_python() {
   if ! command -v "$PYTHON" >/dev/null; then
     case $PYTHON in
+      python3 | /usr/bin/python3) missing "python3 with its shared library and headers" python3 python3-dev ;;
       */*) fail "PYTHON=$PYTHON: there is no such program" ;;
-      python3) missing "python3 with its shared library and headers" python3 python3-dev ;;
       *) missing "$PYTHON with its shared library and headers" "$PYTHON" "lib$PYTHON-dev" ;;
     esac
     return
