@@ -52,7 +52,7 @@ main_directives() {
 
 http_directives() {
   local each
-  for each in client_body proxy fastcgi uwsgi scgi; do echo "    ${each}_temp_path temp/$each;"; done
+  for each in client_body proxy fastcgi uwsgi scgi wsgi; do echo "    ${each}_temp_path temp/$each;"; done
   [ -n "${APP:-}" ] || return 0
   echo "    wsgi_path $path_words;"
   [ -z "${VENV:-}" ] || echo "    wsgi_virtualenv $(quote "$(absolute "$VENV")");"
