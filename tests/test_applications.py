@@ -4,6 +4,7 @@ import pytest
 
 from harness import config, http1, processes
 from harness.gate import Gate
+from harness.server import check_config
 
 APPLICATION = """
 import os
@@ -105,3 +106,32 @@ def test_pools(serve):
             and sum(name.startswith("small") for name in names) == 1
         )
     assert {call.response().status for call in calls} == {200}
+
+
+def django_like(tmp_path, name):
+    """A module that chooses its Django settings as every wsgi.py does."""
+    (tmp_path / f"{name}.py").write_text(
+        f"import os\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', '{name}.settings')\n"
+        "def application(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    return [os.environ['DJANGO_SETTINGS_MODULE'].encode()]\n"
+    )
+
+
+def test_a_second_django_project_is_refused(serve, tmp_path):
+    django_like(tmp_path, "first")
+    django_like(tmp_path, "second")
+    places = "location /first { wsgi_pass first; } location /second { wsgi_pass second; }"
+    server = serve(config.site(places, http=f"wsgi_path {tmp_path};"))
+    server.expect(r"could not be imported")
+    assert http1.fetch(server, "/first").text == "first.settings"
+    assert http1.fetch(server, "/second").status == 500
+    server.wait_log(r'"second".*could not be imported: it wants the Django settings "second.settings"')
+
+
+def test_applications_that_set_one_variable_differently_are_refused(tmp_path):
+    blocks = "".join(f"wsgi_app {name} {{ module hello; env MODE={name}; }}" for name in ("one", "two"))
+    places = "location /one { wsgi_pass one; } location /two { wsgi_pass two; }"
+    accepted, output, _ = check_config(tmp_path, config.whole(config.site(places, http=blocks)))
+    assert not accepted
+    assert '"one"' in output and '"two"' in output and "MODE" in output

@@ -23,6 +23,8 @@ struct State {
     over: Option<Result<(), Broken>>,
     /// The event loop has stopped reading from the client, for lack of room.
     paused: bool,
+    /// A thread waits for more.
+    awaited: bool,
 }
 
 /// The part of a streamed body that has come and has not been read.
@@ -87,6 +89,11 @@ impl Inbox {
         self.state().paused
     }
 
+    /// Whether a thread waits for the client to send more.
+    pub fn is_awaited(&self) -> bool {
+        self.state().awaited
+    }
+
     /// Reads what is there. The second value: the event loop should be told that there is room again.
     pub fn try_read(&self, buffer: &mut [u8]) -> Result<(Read, bool), Broken> {
         let mut state = self.state();
@@ -120,8 +127,10 @@ impl Inbox {
     pub fn wait(&self) {
         let mut state = self.state();
         while state.pieces.is_empty() && state.over.is_none() {
+            state.awaited = true;
             state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        state.awaited = false;
     }
 }
 
@@ -174,10 +183,14 @@ mod tests {
                 }
             }
         });
+        while !inbox.is_awaited() {
+            std::thread::yield_now();
+        }
         for piece in [&b"abc"[..], b"", b"defgh"] {
             inbox.feed(piece.to_vec());
         }
         inbox.close(Ok(()));
         assert_eq!(thread.join().unwrap(), b"abcdefgh");
+        assert!(!inbox.is_awaited());
     }
 }

@@ -46,8 +46,10 @@ impl Context {
         if elapsed >= whole {
             return self.expire(&format!("the call took {elapsed} ms so far (wsgi_request_timeout)"), true);
         }
-        if !self.out.borrow().is_empty() {
-            return self.arm(read.min(whole - elapsed)); // the client is the slow side: send_timeout watches it
+        if !self.out.borrow().is_empty() || exchange.inbox().is_some_and(|inbox| inbox.is_awaited()) {
+            // The client is the slow side: send_timeout or client_body_timeout watches it.
+            self.last_activity.set(now());
+            return self.arm(read.min(whole - elapsed));
         }
         let silent = since(self.last_activity.get().max(began));
         if silent >= read {

@@ -319,12 +319,41 @@ def import_file(path, index):
     return import_from(".".join(parts), [folder])
 
 
+class DjangoSettings:
+    """Which Django project this interpreter has: it can have one, and a second would be served the first's pages."""
+
+    NAME = "DJANGO_SETTINGS_MODULE"
+
+    def __init__(self):
+        self.chosen = None
+
+    def __enter__(self):
+        # A wsgi.py sets it where it is not set already: let it, to see what it wants.
+        if self.chosen:
+            os.environ.pop(self.NAME, None)
+
+    def __exit__(self, *_):
+        wanted = os.environ.get(self.NAME)
+        if self.chosen is None:
+            self.chosen = wanted
+            return
+        os.environ[self.NAME] = self.chosen
+        if wanted not in (None, self.chosen):
+            raise Unusable(
+                'it wants the Django settings "%s", but another application of this worker has "%s", and an interpreter '
+                'has one Django project: serve it by an nginx of its own' % (wanted, self.chosen))
+
+
+django_settings = DjangoSettings()
+
+
 def load(is_file, place, name, is_factory, path, environment):
-    for key, value in environment:
-        os.environ[key] = value
     for folder in reversed(path):
         put(folder, 0)
-    module = import_file(place, len(path)) if is_file else import_from(place, path)
+    with django_settings:
+        for key, value in environment:
+            os.environ[key] = value
+        module = import_file(place, len(path)) if is_file else import_from(place, path)
     target = module
     for attribute in name.split("."):
         try:

@@ -30,7 +30,7 @@ pub(crate) fn resolve(cf: &mut ngx_conf_t) -> ngx_int_t {
 fn resolve_passes(main: &mut MainConf) -> Result<(), String> {
     let MainConf { apps: blocks, pools, path, virtualenv, passes, spec, .. } = main;
     *spec = Spec { apps: Vec::new(), pools: pools.clone(), multiprocess: false };
-    for pass in passes {
+    for pass in passes.iter_mut() {
         let refuse = |why: String| format!("{why} in \"wsgi_pass\" directive in {}", pass.place);
         let pool_name = pass.pool_name.as_deref().unwrap_or("default");
         pass.pool = pools
@@ -58,6 +58,12 @@ fn resolve_passes(main: &mut MainConf) -> Result<(), String> {
                 spec.apps.len() - 1
             });
     }
+    contradiction(&spec.apps)?;
+    for (index, pool) in spec.pools.iter_mut().enumerate() {
+        if !passes.iter().any(|pass| pass.pool == index) {
+            pool.threads = 0; // it would never have a call
+        }
+    }
     for app in &mut spec.apps {
         if app.virtualenv.is_none() {
             app.virtualenv.clone_from(virtualenv);
@@ -66,6 +72,23 @@ fn resolve_passes(main: &mut MainConf) -> Result<(), String> {
             if !file.is_file() {
                 super::super::log::warn(&format!("\"{}\" of {} is not a file", file.display(), app.origin));
             }
+        }
+    }
+    Ok(())
+}
+
+/// All applications of a worker share one environment: none may set a variable otherwise than another.
+fn contradiction(apps: &[App]) -> Result<(), String> {
+    let settings: Vec<_> =
+        apps.iter().flat_map(|app| app.env.iter().map(move |(name, value)| (app, name, value))).collect();
+    for (index, (app, name, value)) in settings.iter().enumerate() {
+        let earlier = settings[..index].iter().find(|(_, other, set)| other == name && set != value);
+        if let Some((other, ..)) = earlier {
+            return Err(format!(
+                "the applications \"{}\" ({}) and \"{}\" ({}) set {name} differently, but share one process: \
+                 serve one of them by an nginx of its own",
+                other.name, other.origin, app.name, app.origin
+            ));
         }
     }
     Ok(())
