@@ -17,7 +17,7 @@ use super::conf::{self, LocConf};
 use super::ffi::{DONE, ERROR, OK, guard, pool_box, wsgi_set_log_request};
 use super::module::ngx_http_wsgi_module;
 use super::output::Outgoing;
-use super::worker::{Worker, worker};
+use super::worker::{Worker, close_on_exec_of, worker};
 use super::{body, deadlines, headers, log, output, request, waker};
 use crate::exchange::inbox::Inbox;
 use crate::exchange::log::{Level, Origin};
@@ -92,6 +92,9 @@ unsafe fn start(r: *mut ngx_http_request_t) -> ngx_int_t {
     unsafe {
         if attach_context(r).is_none() {
             return INTERNAL_SERVER_ERROR;
+        }
+        if (*(*r).connection).requests <= 1 {
+            close_on_exec_of((*(*r).connection).fd); // nginx accepts without it
         }
         let location = conf::confs_of_request(r).1;
         if location.pass_request_body == 0 {

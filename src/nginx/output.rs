@@ -24,6 +24,8 @@ pub(crate) struct Outgoing {
     /// What nginx will be given next.
     backlog: VecDeque<Piece>,
     spool: Option<Spool>,
+    /// There can be no spool, or its disk is full: the thread waits from then on.
+    spool_failed: bool,
     /// Chain links to use again.
     free: Vec<*mut ngx_chain_t>,
 }
@@ -180,6 +182,9 @@ impl Outgoing {
     /// As [`Self::spool_backlog`].
     unsafe fn spooled(&mut self, r: *mut ngx_http_request_t, location: &LocConf, piece: &Piece) -> Option<(u64, u64)> {
         let Piece::Part(Part::Chunk(chunk)) = piece else { return None };
+        if self.spool_failed {
+            return None;
+        }
         let length = chunk.bytes().len() as u64;
         let so_far = self.spool.as_ref().map_or(0, Spool::length);
         if so_far + length > location.max_temp_file_size as u64 {
@@ -188,11 +193,13 @@ impl Outgoing {
         if self.spool.is_none() {
             // SAFETY: as the caller vouches.
             self.spool = unsafe { Spool::create(r, location.temp_path) };
+            self.spool_failed = self.spool.is_none(); // nginx has said why
         }
         match self.spool.as_mut()?.append(chunk.bytes()) {
             Ok(offset) => Some((offset, length)),
             Err(error) => {
                 log::write(NGX_LOG_CRIT, &format!("a response cannot be buffered on disk: {error}"));
+                self.spool_failed = true;
                 None
             }
         }
