@@ -241,7 +241,7 @@ fn no_wake_up_is_lost_with_two_sleepers() {
 
 #[test]
 fn no_wake_up_is_lost_with_two_sleepers_without_a_lock() {
-    naps(2, 2, false, 3);
+    naps(2, 2, false, 2);
 }
 
 /// A bell that a thread can wait for.
