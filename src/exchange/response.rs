@@ -24,6 +24,12 @@ pub struct Fields {
 }
 
 impl Fields {
+    /// Makes room for so many fields of the usual length.
+    pub fn reserve(&mut self, fields: usize) {
+        self.ends.reserve(fields);
+        self.bytes.reserve(fields * 48);
+    }
+
     /// Appends a field.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
         self.bytes.extend_from_slice(name);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::bytes::{Batch, Graveyard};
 use super::class;
+use super::environ::Familiar;
 use super::errors::{self, InCall};
 use super::file_wrapper;
 use super::fork;
@@ -30,7 +31,13 @@ enum Problem<'py> {
 type Outcome<'py, T> = std::result::Result<T, Problem<'py>>;
 
 /// Runs a call that has begun, to its end.
-pub(super) fn run(py: Attached<'_>, python: &Python, graveyard: &Arc<Graveyard>, exchange: &Arc<Exchange>) {
+pub(super) fn run(
+    py: Attached<'_>,
+    python: &Python,
+    graveyard: &Arc<Graveyard>,
+    familiar: &mut Familiar,
+    exchange: &Arc<Exchange>,
+) {
     let app = &python.apps[exchange.app()];
     let Some(application) = &app.callable else {
         let record = format!("application \"{}\" could not be imported, see above", app.name);
@@ -38,16 +45,32 @@ pub(super) fn run(py: Attached<'_>, python: &Python, graveyard: &Arc<Graveyard>,
     };
     let _in_call = InCall::new(exchange.origin());
     let _context = py.fresh_context();
-    let response = Response::new(exchange.clone(), graveyard.clone(), app.name.clone(), python.write);
-    match class::instantiate(python.classes.response.get(py), response) {
-        Ok(start_response) => {
-            Call { py, python, graveyard, exchange, app: &app.name, start_response }.run(application.get(py));
+    match arguments(py, python, graveyard, familiar, exchange) {
+        Ok((environ, start_response)) => {
+            let call = Call { py, python, graveyard, exchange, app: &app.name, start_response };
+            call.run(application.get(py), environ);
         }
         Err(raised) => {
             let record = python.describe(py, &app.name, "exception before the call", &raised);
             exchange.end(End::Failed(failure(record)));
         }
     }
+}
+
+/// What the application is called with: environ and start_response.
+fn arguments<'py>(
+    py: Attached<'py>,
+    python: &Python,
+    graveyard: &Arc<Graveyard>,
+    familiar: &mut Familiar,
+    exchange: &Arc<Exchange>,
+) -> Result<'py, (Object<'py>, Object<'py>)> {
+    let input = class::instantiate(python.classes.input.get(py), Input::new(exchange.clone()))?;
+    let template = python.templates[exchange.pool()].get(py);
+    let environ = python.keys.environ(template, &exchange.request, &input, familiar)?;
+    let name = python.apps[exchange.app()].name.clone();
+    let response = Response::new(exchange.clone(), graveyard.clone(), name, python.write, environ.is_head);
+    Ok((environ.dict, class::instantiate(python.classes.response.get(py), response)?))
 }
 
 fn failure(record: String) -> Failure {
@@ -77,8 +100,11 @@ impl<'py> Call<'_, 'py> {
         unsafe { class::value(&self.start_response) }
     }
 
-    fn run(&self, application: &Object<'py>) {
-        let result = self.call(application).map_err(|raised| Problem::Raised("exception in the call", raised));
+    fn run(&self, application: &Object<'py>, environ: Object<'py>) {
+        let result = application.call(&[&environ, &self.start_response]);
+        // It is the application's own now.
+        drop(environ);
+        let result = result.map_err(|raised| Problem::Raised("exception in the call", raised));
         self.leave_if_child(result.as_ref().err());
         match result {
             Ok(result) => {
@@ -90,15 +116,6 @@ impl<'py> Call<'_, 'py> {
             }
             Err(problem) => self.finish(Err(problem)),
         }
-    }
-
-    /// Calls the application. Its environ is its own afterwards.
-    fn call(&self, application: &Object<'py>) -> Result<'py, Object<'py>> {
-        let (py, python) = (self.py, self.python);
-        let input = class::instantiate(python.classes.input.get(py), Input::new(self.exchange.clone()))?;
-        let template = python.templates[self.exchange.pool()].get(py);
-        let environ = python.keys.environ(template, &self.exchange.request, &input)?;
-        application.call(&[&environ, &self.start_response])
     }
 
     /// Sends what the application returned; what is left to go out with the end is returned.

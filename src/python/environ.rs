@@ -1,5 +1,7 @@
 //! The environ dictionary of a call: a copy of a template, filled from the request's snapshot.
 
+use std::mem;
+
 use super::object::{Attached, Object, Py, Result};
 use crate::exchange::names::{self, KNOWN, Name};
 use crate::exchange::request::Request;
@@ -97,29 +99,113 @@ impl Keys {
         template: &Object<'py>,
         request: &Request,
         input: &Object<'py>,
-    ) -> Result<'py, Object<'py>> {
+        familiar: &mut Familiar,
+    ) -> Result<'py, Environ<'py>> {
         let py = template.py();
-        let environ = template.copy_dict()?;
-        let (mut https, mut scheme_given) = (false, false);
+        let dict = template.copy_dict()?;
+        let (mut https, mut scheme_given, mut is_head) = (false, false, false);
         for (name, bytes) in request.entries() {
-            let value = py.latin1(bytes)?;
             match name {
                 Name::Known(index) => {
-                    https = if name == names::HTTPS { is_on(bytes) } else { https };
-                    environ.set_item(self.known[index as usize].get(py), &value)?;
+                    match name {
+                        names::HTTPS => https = is_on(bytes),
+                        names::REQUEST_METHOD => is_head = bytes == b"HEAD",
+                        _ => {}
+                    }
+                    let key = self.known[index as usize].get(py);
+                    dict.set_item(key, &familiar.value(py, index, bytes)?)?;
                 }
                 Name::Other(key) => {
                     https = if key == HTTPS { is_on(bytes) } else { https };
                     scheme_given |= key == URL_SCHEME;
-                    environ.set_item(&py.latin1(key)?, &value)?;
+                    dict.set_item(&familiar.key(py, key)?, &py.latin1(bytes)?)?;
                 }
             }
         }
         if https && !scheme_given {
-            environ.set_item(self.url_scheme.get(py), self.https.get(py))?;
+            dict.set_item(self.url_scheme.get(py), self.https.get(py))?;
         }
-        environ.set_item(self.input.get(py), input)?;
-        Ok(environ)
+        dict.set_item(self.input.get(py), input)?;
+        Ok(Environ { dict, is_head })
+    }
+}
+
+/// What a call is told.
+pub(super) struct Environ<'py> {
+    pub(super) dict: Object<'py>,
+    /// The method is HEAD.
+    pub(super) is_head: bool,
+}
+
+/// Values that differ from request to request, or that are better not kept.
+const UNFAMILIAR: [&str; 17] = [
+    "AUTH_TYPE",
+    "CONTENT_LENGTH",
+    "HTTP_AUTHORIZATION",
+    "HTTP_COOKIE",
+    "HTTP_IF_MODIFIED_SINCE",
+    "HTTP_IF_NONE_MATCH",
+    "HTTP_RANGE",
+    "HTTP_REFERER",
+    "HTTP_X_CSRFTOKEN",
+    "HTTP_X_FORWARDED_FOR",
+    "HTTP_X_REAL_IP",
+    "HTTP_X_REQUEST_ID",
+    "PATH_INFO",
+    "QUERY_STRING",
+    "REMOTE_PORT",
+    "REMOTE_USER",
+    "REQUEST_URI",
+];
+/// So many keys that are not known ones are remembered by a thread.
+const MOST_KEYS: usize = 32;
+/// A longer value is not remembered.
+const LONGEST_VALUE: usize = 256;
+
+/// Strings of the last requests of a thread: most of the next one's are among them.
+#[derive(Default)]
+pub(super) struct Familiar {
+    /// The last value of each known key; without one, the key's value is not remembered.
+    values: Vec<Option<Py>>,
+    /// Other keys.
+    keys: Vec<Py>,
+}
+
+impl Familiar {
+    pub(super) fn new(py: Attached<'_>) -> Result<'_, Self> {
+        let value = |key: &&str| if UNFAMILIAR.contains(key) { Ok(None) } else { Ok(Some(py.text("")?.keep())) };
+        Ok(Self { values: KNOWN.iter().map(value).collect::<Result<_>>()?, keys: Vec::new() })
+    }
+
+    #[inline]
+    fn value<'py>(&mut self, py: Attached<'py>, index: u8, bytes: &[u8]) -> Result<'py, Object<'py>> {
+        let Some(Some(last)) = self.values.get_mut(index as usize) else { return py.latin1(bytes) };
+        if last.get(py).as_latin1() == Ok(bytes) {
+            return Ok(last.get(py).clone());
+        }
+        let value = py.latin1(bytes)?;
+        if bytes.len() <= LONGEST_VALUE {
+            drop(mem::replace(last, value.clone().keep()).release(py));
+        }
+        Ok(value)
+    }
+
+    #[inline]
+    fn key<'py>(&mut self, py: Attached<'py>, bytes: &[u8]) -> Result<'py, Object<'py>> {
+        if let Some(key) = self.keys.iter().find(|key| key.get(py).as_latin1() == Ok(bytes)) {
+            return Ok(key.get(py).clone());
+        }
+        let key = py.latin1(bytes)?;
+        if self.keys.len() < MOST_KEYS && bytes.len() <= LONGEST_VALUE {
+            self.keys.push(key.clone().keep());
+        }
+        Ok(key)
+    }
+
+    pub(super) fn release(self, py: Attached<'_>) {
+        for reference in self.values.into_iter().flatten().chain(self.keys) {
+            drop(reference.release(py));
+        }
     }
 }
 

@@ -34,6 +34,7 @@ pub(super) fn check<'py>(py: Attached<'py>, status: &Object<'py>, headers: &Obje
         let message = format!("the headers must be a list of tuples, not {}", headers.type_name());
         Raised::new(py, Kind::Type, &message)
     })?;
+    start.head.fields.reserve(list.len());
     for index in 0..list.len() {
         let Some(item) = list.item(index) else { break };
         check_item(py, index, &item, &mut start)?;
@@ -135,5 +136,20 @@ fn content_length<'py>(py: Attached<'py>, value: &[u8]) -> Result<'py, u64> {
 
 /// A `tchar` of RFC 9110.
 fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    const TOKEN: [bool; 256] = {
+        let mut table = [false; 256];
+        let others = b"!#$%&'*+-.^_`|~";
+        let mut index = 0;
+        while index < 256 {
+            table[index] = (index as u8).is_ascii_alphanumeric();
+            index += 1;
+        }
+        index = 0;
+        while index < others.len() {
+            table[others[index] as usize] = true;
+            index += 1;
+        }
+        table
+    };
+    TOKEN[byte as usize]
 }

@@ -375,6 +375,8 @@ impl Class for Input {
 
     fn methods() -> Vec<Method> {
         vec![
+            #[cfg(test)]
+            method!(Input, c"_panic", |_| panic!("as the test wants it"), c"Panic."),
             method!(Input, c"read", read, c"Read up to so many bytes, or all that is left."),
             method!(Input, c"read1", read1, c"Read up to so many bytes, without waiting for all of them."),
             method!(Input, c"readline", readline, c"Read a line, or up to so many bytes of it."),

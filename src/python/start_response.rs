@@ -13,7 +13,7 @@ use super::object::{Attached, Borrowed, CLIENT_GONE, Kind, Object, Raised, Resul
 use super::{errors, fork};
 use crate::exchange::log::Level;
 use crate::exchange::response::{End, Head};
-use crate::exchange::{Exchange, Gone, names};
+use crate::exchange::{Exchange, Gone};
 
 /// What the exchange said to something sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +73,8 @@ impl Response {
         graveyard: Arc<Graveyard>,
         app: Arc<str>,
         write: &'static Bound,
+        is_head: bool,
     ) -> Self {
-        let is_head = exchange.request.get(names::REQUEST_METHOD) == Some(b"HEAD");
         Self { exchange, graveyard, app, is_head, write, state: Mutex::default() }
     }
 

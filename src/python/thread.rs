@@ -1,12 +1,13 @@
 //! A pool thread's Python side.
 
 use std::marker::PhantomData;
-use std::ptr;
 use std::sync::Arc;
+use std::{mem, ptr};
 
 use pyo3_ffi as ffi;
 
 use super::call;
+use super::environ::Familiar;
 use super::interpreter::Interpreter;
 use super::object::Attached;
 use super::{errors, role};
@@ -21,6 +22,7 @@ pub struct Thread {
     state: *mut ffi::PyThreadState,
     ident: u64,
     attached: bool,
+    familiar: Familiar,
     /// It stays on the thread that made it.
     here: PhantomData<*mut ()>,
 }
@@ -43,20 +45,28 @@ impl Thread {
         // SAFETY: asks for the number of this very thread.
         let ident = unsafe { ffi::PyThread_get_thread_ident() };
         let interpreter = Arc::clone(interpreter);
-        let mut thread = Self { interpreter, state, ident, attached: false, here: PhantomData };
-        thread.take_name();
+        let mut thread =
+            Self { interpreter, state, ident, attached: false, familiar: Familiar::default(), here: PhantomData };
+        thread.prepare();
         thread
     }
 
     /// Gives the Python thread the name of the system's.
-    fn take_name(&mut self) {
+    fn prepare(&mut self) {
         let current = std::thread::current();
-        let Some(name) = current.name() else { return };
-        self.attached(|py, interpreter| {
-            if let Ok(python) = &interpreter.python {
-                let _ = py.text(name).and_then(|name| python.functions.name_thread.get(py).call(&[&name]));
-            }
-        });
+        self.attach();
+        let Ok(python) = &self.interpreter.python else { return };
+        if !self.attached {
+            return;
+        }
+        // SAFETY: attached, until the end of this function.
+        let py = unsafe { Attached::assume() };
+        // Not without memory, and then the thread works without it.
+        self.familiar = Familiar::new(py).unwrap_or_default();
+        let _ = py
+            .text(current.name().unwrap_or("wsgi"))
+            .and_then(|name| python.functions.name_thread.get(py).call(&[&name]));
+        self.detach();
     }
 
     /// Takes the interpreter, waiting for it if need be.
@@ -80,19 +90,6 @@ impl Thread {
         }
     }
 
-    /// Runs something attached, and leaves the thread as it was.
-    fn attached(&mut self, work: impl for<'py> FnOnce(Attached<'py>, &Interpreter)) {
-        let was_attached = self.attached;
-        self.attach();
-        if self.attached {
-            // SAFETY: attached, until after `work` at least.
-            work(unsafe { Attached::assume() }, &self.interpreter);
-        }
-        if !was_attached {
-            self.detach();
-        }
-    }
-
     /// Runs a call, unless it has been cancelled. The thread is attached afterwards.
     pub fn run(&mut self, job: Job) {
         let exchange = job.exchange();
@@ -112,7 +109,7 @@ impl Thread {
         let py = unsafe { Attached::assume() };
         exchange.set_thread(self.ident);
         self.interpreter.graveyard.clear(py);
-        call::run(py, python, &self.interpreter.graveyard, exchange);
+        call::run(py, python, &self.interpreter.graveyard, &mut self.familiar, exchange);
         if exchange.was_interrupted() {
             py.clear_interrupt(self.ident);
         }
@@ -134,6 +131,7 @@ impl Drop for Thread {
         unsafe {
             let py = Attached::assume();
             self.interpreter.graveyard.clear(py);
+            mem::take(&mut self.familiar).release(py);
             if let Ok(python) = &self.interpreter.python {
                 drop(python.functions.forget_thread.get(py).call(&[]));
             }

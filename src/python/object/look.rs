@@ -175,21 +175,18 @@ impl<'py> Sequence<'_, 'py> {
     /// An item; `None` beyond the end.
     #[inline]
     pub(in crate::python) fn item(&self, index: usize) -> Option<Object<'py>> {
-        let (py, sequence) = (self.of.py(), self.of.as_ptr());
-        // SAFETY: a list or a tuple, as `list` says; both check the index, and the second is borrowed.
+        // Beyond the end there would be an exception to make, only to drop it.
+        if index >= self.len() {
+            return None;
+        }
+        let (py, sequence, index) = (self.of.py(), self.of.as_ptr(), index as isize);
+        // SAFETY: a list or a tuple, as `list` says, and an index within it; the second function returns a borrowed item.
         unsafe {
-            let item = if self.list {
-                Object::from_owned(py, ffi::compat::PyList_GetItemRef(sequence, index as isize)).ok()
+            if self.list {
+                Object::from_owned(py, ffi::compat::PyList_GetItemRef(sequence, index)).ok()
             } else {
-                let item = ffi::PyTuple_GetItem(sequence, index as isize);
-                if item.is_null() {
-                    drop(Raised::fetch(py));
-                    None
-                } else {
-                    Some(Object::from_borrowed(py, item))
-                }
-            };
-            item.filter(|item| !item.as_ptr().is_null())
+                Some(Object::from_borrowed(py, ffi::PyTuple_GetItem(sequence, index)))
+            }
         }
     }
 }

@@ -381,6 +381,16 @@ with concurrent.futures.ThreadPoolExecutor(2) as executor: total = sum(executor.
 }
 
 #[test]
+fn a_panic_in_what_python_calls_is_an_exception() {
+    let reply = code("environ['wsgi.input']._panic()").run();
+    let record = &reply.failure().record;
+    assert!(record.ends_with("SystemError: panic in nginx-wsgi: as the test wants it"), "{record}");
+    assert!(records(0).contains(&(Level::Alert, "panic in nginx-wsgi: as the test wants it".into())));
+    // It did not poison anything.
+    assert_eq!(code("start_response('200 OK', [])\nreturn [environ['wsgi.input'].read()]").text_body("x").run().text(), "x");
+}
+
+#[test]
 fn parts_know_what_they_hold() {
     let reply = code(&format!("{OK}return [b'a' * 20000, b'b' * 7]")).run();
     assert_eq!(reply.parts().map(Part::held).collect::<Vec<_>>(), [20000, 7]);
