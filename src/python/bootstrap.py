@@ -20,6 +20,7 @@ import zlib
 
 EMERG, ALERT, CRIT, ERROR, WARN, NOTICE, INFO, DEBUG = range(1, 9)
 PROCESS = os.getpid()
+LONGEST_TRACEBACK = 64 * 1024
 
 
 # ---- what is written ----
@@ -169,7 +170,12 @@ restrict_signals()
 def describe(error):
     """The traceback of an exception and of what caused it, whatever the exception does to prevent that."""
     try:
-        return "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip("\n")
+        text = "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip("\n")
+        if len(text) <= LONGEST_TRACEBACK:
+            return text
+        half = LONGEST_TRACEBACK // 2
+        left_out = text[half:-half].count("\n")
+        return "%s\n  ... %d lines left out ...\n%s" % (text[:half], left_out, text[-half:])
     except BaseException as second:
         try:
             where = "".join(traceback.format_tb(error.__traceback__))

@@ -8,6 +8,7 @@ mod app;
 mod bytes;
 mod call;
 mod class;
+mod cursor;
 mod environ;
 mod errors;
 mod file_wrapper;

@@ -25,7 +25,7 @@ static AWAY: AtomicUsize = AtomicUsize::new(0);
 /// Nobody may leave any more: who came back during finalisation would be ended by CPython in our frames.
 static CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// A thread that has let the interpreter go. Made and dropped... made while attached, dropped when attached again.
+/// A thread that has let the interpreter go: made while it is attached, dropped when it is attached again.
 pub(super) struct Away(());
 
 impl Away {

@@ -6,6 +6,7 @@ mod harness;
 mod head;
 mod import;
 mod input;
+mod length;
 mod logs;
 mod process;
 mod response;

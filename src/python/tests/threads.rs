@@ -387,7 +387,10 @@ fn a_panic_in_what_python_calls_is_an_exception() {
     assert!(record.ends_with("SystemError: panic in nginx-wsgi: as the test wants it"), "{record}");
     assert!(records(0).contains(&(Level::Alert, "panic in nginx-wsgi: as the test wants it".into())));
     // It did not poison anything.
-    assert_eq!(code("start_response('200 OK', [])\nreturn [environ['wsgi.input'].read()]").text_body("x").run().text(), "x");
+    assert_eq!(
+        code("start_response('200 OK', [])\nreturn [environ['wsgi.input'].read()]").text_body("x").run().text(),
+        "x"
+    );
 }
 
 #[test]
