@@ -43,11 +43,11 @@ fn minor(version: &str) -> (Option<&str>, Option<&str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::python::tests::harness::folder;
     use std::path::PathBuf;
 
     fn venv(name: &str, settings: Option<&str>) -> PathBuf {
-        let dir = std::env::temp_dir().join(format!("wsgi-venv-{}-{name}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
+        let dir = folder(&format!("pyvenv-{name}"));
         if let Some(settings) = settings {
             fs::write(dir.join("pyvenv.cfg"), settings).unwrap();
         }
@@ -66,7 +66,10 @@ mod tests {
     fn another_minor_version_is_refused_by_name() {
         let dir = venv("other", Some("home = /usr/bin\nversion = 3.1.9\n"));
         let problem = check(&dir, "3.11.2").unwrap_err();
-        assert!(problem.contains("wsgi-venv") && problem.contains("3.1.9") && problem.contains("3.11.2"), "{problem}");
+        assert!(
+            problem.contains("/pyvenv-other") && problem.contains("3.1.9") && problem.contains("3.11.2"),
+            "{problem}"
+        );
     }
 
     #[test]

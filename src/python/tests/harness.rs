@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak, mpsc};
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError, Weak, mpsc};
 
 use super::super::{BuildInfo, Interpreter, Main, Thread};
 use crate::exchange::body::{Body, Segment};
@@ -38,9 +38,21 @@ pub(super) fn records(connection: u64) -> Vec<(Level, String)> {
     all.iter().filter(|(_, origin, _)| origin.connection == connection).map(|(l, _, r)| (*l, r.clone())).collect()
 }
 
+/// Where this process keeps its files, until it ends.
+fn root() -> PathBuf {
+    std::env::temp_dir().join(format!("wsgi-python-{}", std::process::id()))
+}
+
+extern "C" fn remove_root() {
+    let _ = std::fs::remove_dir_all(root());
+}
+
 /// An empty directory of this process's.
-pub(super) fn folder(name: &str) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("wsgi-python-{}-{name}", std::process::id()));
+pub(in crate::python) fn folder(name: &str) -> PathBuf {
+    static AT_EXIT: Once = Once::new();
+    // SAFETY: registers a function that may run at the end of the process.
+    AT_EXIT.call_once(|| unsafe { assert_eq!(libc::atexit(remove_root), 0) });
+    let folder = root().join(name);
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
     folder

@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use super::super::Thread;
-use super::harness::{Ask, Reply, code, folder, harness};
+use super::harness::{Ask, Reply, code, harness};
 use crate::exchange::Exchange;
 use crate::exchange::body::Segment;
 use crate::exchange::inbox::Broken;
@@ -27,9 +28,11 @@ fn bodies(text: &str) -> Vec<Vec<Segment>> {
 }
 
 fn file(bytes: &[u8]) -> Segment {
-    let path = folder("body").join(format!("{:?}", thread::current().id()));
-    let _ = std::fs::create_dir_all(path.parent().unwrap());
-    let mut file = File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let name = format!("wsgi-input-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    let path = std::env::temp_dir().join(name);
+    let mut file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
     file.write_all(b"##").unwrap();
     file.write_all(bytes).unwrap();
     file.write_all(b"##").unwrap();

@@ -2,7 +2,7 @@
 
 mod environ;
 mod files;
-mod harness;
+pub(super) mod harness;
 mod head;
 mod import;
 mod input;
