@@ -65,7 +65,11 @@ impl Request {
 
     /// The value of the last entry of `name`.
     pub fn get(&self, name: Name<'_>) -> Option<&[u8]> {
-        self.entries().filter(|(key, _)| key.bytes() == name.bytes()).last().map(|(_, value)| value)
+        let same = |key: Name<'_>| match (key, name) {
+            (Name::Known(one), Name::Known(other)) => one == other,
+            _ => key.bytes() == name.bytes(),
+        };
+        self.entries().filter(|&(key, _)| same(key)).last().map(|(_, value)| value)
     }
 
     /// The request body.

@@ -102,8 +102,8 @@ pub(crate) unsafe fn redirect(r: *mut ngx_http_request_t, head: &Head, target: &
     // SAFETY: as the caller vouches.
     unsafe {
         for (name, value) in head.fields.iter() {
-            let lower = name.to_ascii_lowercase();
-            if KEPT.contains(&lower.as_slice()) && headers::set_field(r, name, value).is_none() {
+            let kept = KEPT.iter().any(|kept| kept.eq_ignore_ascii_case(name));
+            if kept && headers::set_field(r, name, value).is_none() {
                 return ERROR;
             }
         }
@@ -165,11 +165,16 @@ pub(crate) fn split_path<'a>(mount: &'a [u8], path: &'a [u8]) -> (&'a [u8], &'a 
 }
 
 /// Whether a field of the application's stays inside nginx.
-pub(crate) fn is_hidden(lower: &[u8], location: &LocConf) -> bool {
-    let named =
-        |list: &Option<Rc<Vec<Vec<u8>>>>| list.as_ref().is_some_and(|list| list.iter().any(|name| name == lower));
-    let default = lower == b"status" || lower.strip_prefix(b"x-accel-").is_some_and(|_| ignorable(lower).is_some());
-    (default || named(&location.hide_headers)) && !named(&location.pass_headers)
+pub(crate) fn is_hidden(name: &[u8], location: &LocConf) -> bool {
+    let named = |list: &Option<Rc<Vec<Vec<u8>>>>| {
+        list.as_ref().is_some_and(|list| list.iter().any(|other| other.eq_ignore_ascii_case(name)))
+    };
+    let by_default = match name.first() {
+        Some(b's' | b'S') => name.eq_ignore_ascii_case(b"status"),
+        Some(b'x' | b'X') => ignorable(name).is_some(),
+        _ => false,
+    };
+    (by_default || named(&location.hide_headers)) && !named(&location.pass_headers)
 }
 
 #[cfg(test)]

@@ -210,7 +210,7 @@ unsafe fn submit(r: *mut ngx_http_request_t, context: &Context, worker: &Worker)
         let _ = context.exchange.set(Arc::clone(&exchange));
         if let Err(exchange) = worker.submit(exchange) {
             let pool = &main.spec.pools[exchange.pool()];
-            context.refuse(&format!("the queue of pool \"{}\" is full: {} calls wait", pool.name, pool.queue));
+            context.refuse(&format!("the queue of pool \"{}\" is full: queue={}", pool.name, pool.queue));
             return Some(());
         }
 

@@ -43,9 +43,12 @@ unsafe fn set(r: *mut ngx_http_request_t, head: &Head, length: Option<u64>, loca
     unsafe {
         let out = &mut (*r).headers_out;
         out.status = head.status.into();
-        out.status_line = copy_to_pool((*r).pool, &head.line)?;
+        out.status_line = match head.line.as_slice() {
+            b"200 OK" => ngx::ngx_string!("200 OK"),
+            line => copy_to_pool((*r).pool, line)?,
+        };
         for (name, value) in head.fields.iter() {
-            if !accel::is_hidden(&name.to_ascii_lowercase(), location) {
+            if !accel::is_hidden(name, location) {
                 set_field(r, name, value)?;
             }
         }
@@ -69,15 +72,27 @@ unsafe fn set(r: *mut ngx_http_request_t, head: &Head, length: Option<u64>, loca
     }
 }
 
+/// The length of the longest name that [`set_field`] knows.
+const LONGEST: usize = 16;
+
+/// A field name in lower case; of a name that is longer than any that matters, nothing.
+fn lowered<'a>(name: &[u8], buffer: &'a mut [u8; LONGEST]) -> &'a [u8] {
+    let Some(copy) = buffer.get_mut(..name.len()) else { return &[] };
+    copy.copy_from_slice(name);
+    copy.make_ascii_lowercase();
+    copy
+}
+
 /// Sets one field where nginx or its filters expect it. Hop-by-hop fields have been left out before.
 ///
 /// # Safety
 /// As [`send`].
 pub(crate) unsafe fn set_field(r: *mut ngx_http_request_t, name: &[u8], value: &[u8]) -> Option<()> {
-    let lower = name.to_ascii_lowercase();
+    let mut buffer = [0; LONGEST];
+    let lower = lowered(name, &mut buffer);
     // SAFETY: as the caller vouches; `push` gives a header of the response's list, which lives as long as the request.
     unsafe {
-        match lower.as_slice() {
+        match lower {
             b"content-type" => return content_type(r, value),
             b"content-length" => {
                 (*r).headers_out.content_length_n = std::str::from_utf8(value).ok()?.trim().parse().ok()?;
@@ -91,7 +106,7 @@ pub(crate) unsafe fn set_field(r: *mut ngx_http_request_t, name: &[u8], value: &
         }
         let header = push(r, name, value)?;
         let out = &mut (*r).headers_out;
-        match lower.as_slice() {
+        match lower {
             b"server" => out.server = header,
             b"date" => out.date = header,
             b"last-modified" => {
