@@ -51,7 +51,7 @@ class Parking(contenders.Module):
 def run(options):
     findings = Findings("queue")
     count = min(10000, (machine.raise_descriptor_limit() - 1000) // STEP * STEP)
-    by_nginx = held(options, count)
+    by_nginx, its_cpu = held(options, count)
     ours, cpu, drained, failed = queued(options, count)
     if failed:
         findings.refused.append(f"queue: {failed} of {count} requests failed")
@@ -61,27 +61,32 @@ def run(options):
         ["bytes each, held by nginx (limit_req)", number(by_nginx)],
         ["bytes each, in our queue", number(ours)],
         ["difference", number(ours - by_nginx)],
-        ["event loop's µs to take in each of the first thousand", number(cpu[0] / STEP * 1e6)],
-        ["event loop's µs to take in each of the last thousand", number(cpu[-1] / STEP * 1e6)],
+        ["event loop's µs to hold each of the first, the last thousand, nginx", micro_each(its_cpu)],
+        ["event loop's µs to queue each of the first, the last thousand, ours", micro_each(cpu)],
         ["seconds until all were answered", number(drained)],
     ]
     findings.tables.append(table)
     findings.targets.append(Target("queue: our own memory for each", ours - by_nginx, 4096, unit=" bytes"))
-    findings.targets.append(Target("queue: event loop's time for the last thousand / the first", cpu[-1] / cpu[0], 1.2))
+    slower = (cpu[-1] / cpu[0]) / (its_cpu[-1] / its_cpu[0])
+    findings.targets.append(Target("queue: slow-down from the first thousand to the last / nginx's own", slower, 1.2))
     return findings
 
 
+def micro_each(cpu):
+    return ", ".join(number(seconds / STEP * 1e6) for seconds in (cpu[0], cpu[-1]))
+
+
 def held(options, count):
-    """Bytes per request that nginx itself holds."""
+    """Bytes per request that nginx itself holds, and CPU of each thousand."""
     options.say(f"{count} requests held by nginx itself")
     contender = Parking(options.directory / "queue-held", count).start("waits", 2)
     try:
-        parked, each, _ = contender.park("/held", lambda total: settle(contender.worker))
+        parked, each, cpu = contender.park("/held", lambda total: settle(contender.worker))
         close(parked)
         settle(contender.worker)
     finally:
         contender.stop()
-    return each
+    return each, cpu
 
 
 def queued(options, count):
