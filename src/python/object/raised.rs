@@ -4,7 +4,7 @@ use std::any::Any;
 use std::io::{self, ErrorKind};
 use std::marker::PhantomData;
 use std::panic::{self, AssertUnwindSafe};
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 
 use pyo3_ffi as ffi;
 
@@ -146,7 +146,7 @@ unsafe fn take_exception() -> *mut ffi::PyObject {
 
 #[cfg(not(Py_3_12))]
 unsafe fn take_exception() -> *mut ffi::PyObject {
-    let (mut class, mut value, mut traceback) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+    let (mut class, mut value, mut traceback) = (std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut());
     // SAFETY: the caller is attached; Fetch gives three owned references or nulls, Normalize keeps them so.
     unsafe {
         ffi::PyErr_Fetch(&mut class, &mut value, &mut traceback);
