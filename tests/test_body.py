@@ -18,6 +18,7 @@ LOCATIONS = """
     location /bare { wsgi_pass body:bare; }
     location /bare-file { client_body_in_file_only clean; wsgi_pass body:bare; }
     location /file-only { client_body_in_file_only clean; wsgi_pass body; }
+    location /streamed { wsgi_request_buffering off; wsgi_pass body; }
     location /single { client_body_in_single_buffer on; wsgi_pass body; }
     location /small { client_max_body_size 100; wsgi_pass gates; }
     location /gate { wsgi_param test.dir @DIR@; wsgi_pass gates pool=one; }
@@ -73,6 +74,21 @@ def test_http_2(server, size, known):
     body = noise(size)
     headers = [("content-length", str(size))] if known else []
     check(http2.fetch(server.ports["H2_PORT"], "/", "POST", headers, body), body)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_streamed(server, size):
+    """The length of a chunked body is known only if all of it came with the head."""
+    body = noise(size)
+    pieces = [body[start : start + 30_000] for start in range(0, size, 30_000)]
+    response = http1.fetch(server, "/streamed", "POST", {"Transfer-Encoding": "chunked"}, http1.chunked(*pieces))
+    unknown = [None] if size > 10_000 else [None, str(size)]
+    assert check(response, body)["content_length"] in unknown
+    assert check(http1.fetch(server, "/streamed", "POST", body=body), body)["content_length"] == str(size)
+    port = server.ports["H2_PORT"]
+    assert check(http2.fetch(port, "/streamed", "POST", [], body), body)["content_length"] in unknown
+    headers = [("content-length", str(size))]
+    assert check(http2.fetch(port, "/streamed", "POST", headers, body), body)["content_length"] == str(size)
 
 
 TEXT = b"one\ntwo\n\nfour\r\nfive without an end"

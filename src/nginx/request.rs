@@ -344,7 +344,8 @@ unsafe fn body_length(r: *mut ngx_http_request_t, length: u64) -> Option<u64> {
     // SAFETY: as the caller vouches.
     let (headers, streamed) = unsafe { (&(*r).headers_in, (*r).request_body_no_buffering() != 0) };
     if streamed {
-        return u64::try_from(headers.content_length_n).ok();
+        // Of a chunked body nginx counts there what has come so far.
+        return if headers.chunked() != 0 { None } else { u64::try_from(headers.content_length_n).ok() };
     }
     (headers.content_length_n >= 0 || headers.chunked() != 0 || length > 0).then_some(length)
 }
