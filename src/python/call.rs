@@ -185,7 +185,8 @@ impl<'py> Call<'_, 'py> {
             let mut batch = Batch::default();
             self.add(&mut batch, &chunk)?;
             drop(chunk);
-            if batch.length() > 0 && !self.send(batch)? {
+            let wanted = if batch.length() > 0 { self.send(batch)? } else { self.response().is_heard() };
+            if !wanted {
                 break;
             }
         }

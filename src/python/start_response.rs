@@ -216,6 +216,15 @@ impl Response {
         Ok(())
     }
 
+    /// Whether somebody still listens; for an application that has nothing to say, and so would not learn of it.
+    pub(super) fn is_heard(&self) -> bool {
+        let gone = self.exchange.is_gone();
+        if gone {
+            self.state().gone = true;
+        }
+        !gone
+    }
+
     /// Waits until there is room again. False: nobody listens any more.
     pub(super) fn wait_room(&self, py: Attached<'_>) -> bool {
         let listening = py.detach(|| self.exchange.wait_room()).is_ok();
