@@ -151,6 +151,18 @@ return Result(steps())";
 }
 
 #[test]
+fn a_client_that_goes_ends_an_iteration_that_gives_nothing() {
+    let steps = "def steps():
+    print('begun')
+    while True:
+        time.sleep(0.001)
+        yield b''
+return Result(steps())";
+    let (log, ended) = gone_at(&format!("{CLOSING}{steps}"), "begun");
+    assert_eq!((log.last().unwrap().1.as_str(), ended), ("closed", false));
+}
+
+#[test]
 fn write_tells_an_application_that_its_client_has_gone() {
     let source = "write = start_response('200 OK', [])
 while True: write(b'x' * 100)";
