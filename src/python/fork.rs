@@ -3,6 +3,7 @@
 //! The child keeps off the event loop and the pool, logs to its standard error, and leaves by `_exit` when the
 //! application's code ends in it, so that neither nginx's nor our exit code runs.
 
+use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::Once;
@@ -21,13 +22,39 @@ pub(super) fn is_child() -> bool {
 pub(super) fn watch() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: the handler does what is allowed after a fork of a process with threads.
-        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+        // SAFETY: the handlers do what is allowed round a fork of a process with threads.
+        unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
     });
+}
+
+thread_local! {
+    /// The signal mask of a thread that is about to fork.
+    static MASK: Cell<MaybeUninit<libc::sigset_t>> = const { Cell::new(MaybeUninit::uninit()) };
+}
+
+/// A signal that reaches the child in its first moments must find its handlers reset: it waits until then.
+extern "C" fn before() {
+    let (mut all, mut mask) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+    // SAFETY: fills both sets.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), mask.as_mut_ptr());
+    }
+    MASK.set(mask);
+}
+
+extern "C" fn in_parent() {
+    // SAFETY: `before` has run on this thread, and has filled the set.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, MASK.get().as_ptr(), ptr::null_mut()) };
 }
 
 extern "C" fn in_child() {
     CHILD.store(true, Ordering::Relaxed);
+    reset_signals();
+    in_parent();
+}
+
+fn reset_signals() {
     // nginx's handlers only note a signal for an event loop that does not run here: a child that keeps them
     // cannot be terminated. As with exec, what was ignored stays ignored. Crash handlers stay, too.
     const CRASHES: [i32; 7] =
