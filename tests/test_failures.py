@@ -116,6 +116,15 @@ def test_after_the_head_on_http_1_0_the_connection_is_reset_or_ends_short(server
         assert response.text == "first" and not response.complete
 
 
+def test_after_the_head_on_http_1_0_without_a_length(server):
+    """There the end of the connection would be the end of the body: it is reset, which no client takes for one."""
+    with http1.Connection(server.port) as connection:
+        connection.request(play(start(), give("first"), fail()), version="HTTP/1.0")
+        with pytest.raises(ConnectionResetError):
+            while connection.socket.recv(65536):
+                pass
+
+
 def test_a_failing_close_after_a_streamed_body(server):
     response = http1.fetch(server, play(start(), give("one"), give("two"), shape="failing"))
     assert response.status == 200 and response.text == "onetwo"

@@ -439,6 +439,10 @@ impl Context {
     pub(crate) fn finish(&self, rc: ngx_int_t) {
         // An error response is no longer possible behind a head: cut the connection or the stream.
         let rc = if self.head_sent.get() && rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t { ERROR } else { rc };
+        if rc == ERROR && self.head_sent.get() {
+            // SAFETY: the request lives until here.
+            unsafe { output::reset(self.r) };
+        }
         self.detach();
         // SAFETY: the request lives until here; the count that read_client_request_body took is given back.
         unsafe { ngx_http_finalize_request(self.r, rc) };

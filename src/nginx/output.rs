@@ -278,6 +278,24 @@ pub(crate) unsafe fn flush(r: *mut ngx_http_request_t, context: &Context) -> ngx
     }
 }
 
+/// Has a response that is cut short look so to a client of HTTP/1.0, for whom the end of the connection is the end of
+/// a body without Content-Length: the connection ends by a reset.
+///
+/// # Safety
+/// `r` must be a live request of the calling thread whose head has been sent.
+pub(crate) unsafe fn reset(r: *mut ngx_http_request_t) {
+    // SAFETY: as the caller vouches; the option is copied by the system.
+    unsafe {
+        let by_close = (*r).http_version < NGX_HTTP_VERSION_11 as ngx_uint_t && (*r).headers_out.content_length_n == -1;
+        if by_close && r == (*r).main {
+            let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+            let length = size_of_val(&at_once) as libc::socklen_t;
+            let value = ptr::from_ref(&at_once).cast();
+            libc::setsockopt((*(*r).connection).fd, libc::SOL_SOCKET, libc::SO_LINGER, value, length);
+        }
+    }
+}
+
 fn release(context: &Context) {
     let held = context.out.borrow_mut().release();
     context.credit(held);
