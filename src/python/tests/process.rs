@@ -214,6 +214,19 @@ fn a_fork_may_have_its_signals() {
         // SAFETY: installs a handler that does nothing.
         unsafe { libc::signal(libc::SIGTERM, note as extern "C" fn(i32) as usize) };
         assert_eq!(forked("    os.kill(os.getpid(), signal.SIGTERM); os._exit(9)"), "(-15, b'')");
+        // Even one that comes before the child has taken its first step: on one processor, it waits for its parent.
+        let at_once = "import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+codes = set()
+for _ in range(50):
+    pid = os.fork()
+    if pid == 0:
+        while True: os.sched_yield()
+    os.kill(pid, 15)
+    codes.add(os.WTERMSIG(os.waitpid(pid, 0)[1]))
+start_response('200 OK', [])
+return [repr(codes).encode()]";
+        assert_eq!(code(at_once).run().text(), "{15}");
         let handled =
             "    signal.signal(signal.SIGTERM, lambda *_: os._exit(4)); os.kill(os.getpid(), 15); os._exit(9)";
         assert_eq!(forked(handled), "(4, b'')");
