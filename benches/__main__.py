@@ -91,6 +91,7 @@ def main():
     # Unix sockets' paths must be short, so the servers do not live below target.
     with tempfile.TemporaryDirectory(prefix="wsgi-bench-", dir=os.environ.get("TMPDIR")) as directory:
         options.directory = Path(directory)
+        options.directory.chmod(0o755)  # a peer may run as somebody else
         for part in options.parts:
             findings = PARTS[part](options)
             whole = keep(findings, options) and whole

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from harness import artifacts, config
@@ -130,7 +131,9 @@ class Module(Contender):
 
     def launch(self, app, threads):
         http = nginx.python(f"threads={threads} {self.pool}")
-        self.nginx = nginx.start(self.directory, nginx.conf(f"location / {{ wsgi_pass {app}; }}", http, module=self.module))
+        self.nginx = nginx.start(
+            self.directory, nginx.conf(f"location / {{ wsgi_pass {app}; }}", http, module=self.module)
+        )
         self.port = self.nginx.port
 
 
@@ -214,6 +217,7 @@ class ModWsgi(Contender):
     name = "Apache + mod_wsgi"
     conf = """
 ServerName localhost
+{user}
 Listen 127.0.0.1:{port}
 PidFile {directory}/apache.pid
 ErrorLog {directory}/log
@@ -224,10 +228,12 @@ ServerLimit 1
 StartServers 1
 ThreadsPerChild 64
 MaxRequestWorkers 64
+MinSpareThreads 1
+MaxSpareThreads 64
 MaxKeepAliveRequests 0
 KeepAliveTimeout 75
 WSGISocketPrefix {directory}/socket
-WSGIDaemonProcess bench processes=1 threads={threads} python-path={apps} {home}
+WSGIDaemonProcess bench processes=1 threads={threads} python-path={apps}:{packages}
 WSGIScriptAlias / {apps}/{app}.py process-group=bench application-group=%{{GLOBAL}}
 <Directory {apps}>
 Require all granted
@@ -238,17 +244,22 @@ Require all granted
     def missing(cls):
         if not apache():
             return "Apache is not installed"
+        unreadable = [path for path in (sys.base_prefix, sys.prefix, APPS) if not for_everybody(path)]
+        if os.geteuid() == 0 and unreadable:
+            return f"Apache will not run as root, and nobody else can read {unreadable[0]}"
         return needs_package("mod_wsgi")
+
+    @staticmethod
+    def user():
+        return "User nobody\nGroup nogroup" if os.geteuid() == 0 else ""
 
     def launch(self, app, threads):
         from mod_wsgi.server import where
 
         self.port = config.free_port()
-        home = f"python-home={artifacts.VIRTUALENV}" if artifacts.VIRTUALENV else ""
-        text = self.conf.format(
-            port=self.port, directory=self.directory, apps=APPS, app=app, threads=threads, home=home,
-            modules=apache()[1], module=where(),
-        )  # fmt: skip
+        values = {"user": self.user(), "port": self.port, "directory": self.directory, "module": where()}
+        values.update(apps=APPS, app=app, threads=threads, modules=apache()[1], packages=sysconfig.get_path("purelib"))
+        text = self.conf.format(**values)
         (self.directory / "apache.conf").write_text(text)
         self.run([apache()[0], "-f", self.directory / "apache.conf", "-DFOREGROUND"])
 
@@ -277,6 +288,11 @@ def tool(name):
     return path if path.exists() else None
 
 
+def for_everybody(path):
+    """Whether every user can reach what lies below a directory."""
+    return all(each.stat().st_mode & 1 for each in (Path(path), *Path(path).resolve().parents))
+
+
 def needs_package(name):
     return None if importlib.util.find_spec(name) else f"{name} is not installed"
 
@@ -289,6 +305,25 @@ def apache():
 
 
 PEERS = (Uwsgi, Gunicorn, Granian, ModWsgi, Flup)
+
+
+def start_all(kinds, app, threads, options, label):
+    """Starts one server of each kind that is installed; a peer that does not start is left out with a line.
+
+    Returns the running ones, and what is to be said of the others. All are ended when one of ours does not start.
+    """
+    running, left_out = [], []
+    for kind in kinds:
+        if kind.missing() or (kind in PEERS and not options.peers):
+            continue
+        try:
+            running.append(kind(options.directory / f"{label}-{kind.__name__}").start(app, threads))
+        except (RuntimeError, TimeoutError, OSError) as failure:
+            if kind not in PEERS:
+                stop_all(running)
+                raise
+            left_out.append(f"{kind.name}: {str(failure).splitlines()[0]}")
+    return running, left_out
 
 
 def stop_all(running):

@@ -1,6 +1,6 @@
 """Calls an application in a plain loop and prints the microseconds of CPU per call: what no server can save.
 
-    plain_python loop.py MODULE SECONDS
+plain_python loop.py MODULE SECONDS
 """
 
 import importlib

@@ -4,6 +4,13 @@
 . "$(dirname "$0")/lib.sh"
 python=$("$root/script/venv.sh" benches)
 
+# Apache's mod_wsgi is built against the Apache that is here, if one is (Debian: apache2-dev).
+if command -v apxs >/dev/null && ! "$python" -c 'import mod_wsgi' 2>/dev/null; then
+  # Its build looks for python3-config on PATH: that of this Python has to be the first.
+  PATH=$(dirname "$(resolve_python)"):$PATH patiently "building mod_wsgi for Apache" \
+    "$python" -m pip install --disable-pip-version-check mod_wsgi==5.0.2 || say "mod_wsgi cannot be built: not compared"
+fi
+
 # The module as the one of 2007 was, with the call on the event loop: to compare with, never to be used.
 if grep -q '^on-event-loop *=' "$root/Cargo.toml"; then
   apart=$target/on-event-loop

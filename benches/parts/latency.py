@@ -8,12 +8,10 @@ def idle(options):
     """p50 of one keep-alive connection, in turns with nginx's `return 200`."""
     findings = Findings("idle")
     table = Table("Idle: one connection, one request at a time", ["server", "req/s", "p50 µs", "p99 µs", "CPU µs"])
-    kinds = [contenders.Return200, contenders.Module, *(contenders.PEERS if options.peers else ())]
-    running, found = [], {}
+    found = {}
+    kinds = [contenders.Return200, contenders.Module, *contenders.PEERS]
+    running, findings.refused = contenders.start_all(kinds, "hello", 8, options, "idle")
     try:
-        for kind in kinds:
-            if not kind.missing():
-                running.append(kind(options.directory / f"idle-{kind.__name__}").start("hello", 8))
         options.say("idle latency")
         summaries = rounds.interleave(running, options.rounds, seconds=options.seconds, connections=1)
     finally:

@@ -39,23 +39,18 @@ class Case:
 
     def compare(self, threads):
         """All contenders at one number of threads, in turns."""
-        running = []
+        kinds = [contenders.Return200, contenders.Module, *contenders.PEERS]
+        if threads == self.options.threads[0]:
+            kinds.insert(2, contenders.OnEventLoop)  # it knows no threads
+        label = f"{self.app}-{threads}"
+        running, left_out = contenders.start_all(kinds, self.app, threads, self.options, label)
+        self.findings.refused += [f"{self.title}, {threads} threads: {each}" for each in left_out]
         try:
-            for kind in (contenders.Return200, contenders.Module, contenders.OnEventLoop, *contenders.PEERS):
-                # The call on the event loop knows no threads.
-                if not kind.missing() and self.wanted(kind, threads):
-                    directory = self.options.directory / f"{self.app}-{threads}-{kind.__name__}"
-                    running.append(kind(directory).start(self.app, threads))
             found = rounds.interleave(running, self.options.rounds, seconds=self.options.seconds)
         finally:
             contenders.stop_all(running)
         for contender, summary in found.items():
             self.keep(contender.name, threads, summary)
-
-    def wanted(self, kind, threads):
-        if kind is contenders.OnEventLoop:
-            return threads == self.options.threads[0]
-        return kind not in contenders.PEERS or self.options.peers
 
     def keep(self, name, threads, summary):
         if summary.failures:
@@ -73,7 +68,9 @@ class Case:
         table = Table(f"{self.title}: 32 connections, one process", COLUMNS)
         loop = statistics.median(self.loop)
         own = self.limit - loop
-        table.notes.append(f"limit: nginx `return 200` {micro(own)} µs + plain loop {micro(loop)} µs of CPU per request")
+        table.notes.append(
+            f"limit: nginx `return 200` {micro(own)} µs + plain loop {micro(loop)} µs of CPU per request"
+        )
         for (name, threads), each in sorted(self.found.items(), key=lambda item: (item[0][1], item[1].cpu)):
             if name != contenders.Return200.name:
                 table.rows.append([name, "-" if name == EVENT_LOOP else str(threads), *self.cells(threads, each)])
@@ -90,7 +87,9 @@ class Case:
         bars = [(name, each.cpu * 1e6) for (name, number), each in self.found.items() if number == threads]
         bars = [bar for bar in bars if bar[0] != contenders.Return200.name]
         bars.append(("limit", self.limit * 1e6))
-        self.findings.bars[f"{self.title}, {threads} threads: CPU µs per request"] = sorted(bars, key=lambda bar: bar[1])
+        self.findings.bars[f"{self.title}, {threads} threads: CPU µs per request"] = sorted(
+            bars, key=lambda bar: bar[1]
+        )
 
     # ---- what must be reached ----
 

@@ -89,7 +89,9 @@ def by_connections(table, counts):
             table.row(contender, ("connections", count), f"1 worker, 8 threads, {count} connections", count)
     finally:
         contender.stop()
-    table.fall("req/s / nginx's own as connections grow (from 32)", [("connections", count) for count in counts if count > 1])
+    table.fall(
+        "req/s / nginx's own as connections grow (from 32)", [("connections", count) for count in counts if count > 1]
+    )
 
 
 def beside_idle(table, count):
@@ -106,4 +108,6 @@ def beside_idle(table, count):
         for connection in idle:
             connection.close()
         contender.stop()
-    table.fall(f"req/s / nginx's own as idle connections grow (to {count})", [("connections", 32), ("connections", "idle")])
+    table.fall(
+        f"req/s / nginx's own as idle connections grow (to {count})", [("connections", 32), ("connections", "idle")]
+    )

@@ -112,7 +112,12 @@ def rows(table, name, idle, busy, done):
     for title, loads, calls in (("no slow call", idle, ""), (f"{CALLS} slow calls in flight", busy, number(done))):
         rate = statistics.median(load.rate for load in loads)
         p50 = statistics.median(load.p50 for load in loads)
-        cells = [number(rate), milli(p50), milli(min(load.p99 for load in loads)), milli(max(load.slowest for load in loads))]
+        cells = [
+            number(rate),
+            milli(p50),
+            milli(min(load.p99 for load in loads)),
+            milli(max(load.slowest for load in loads)),
+        ]
         table.rows.append([f"{name}: {title}", *cells, calls])
 
 
@@ -132,7 +137,9 @@ def run(options):
             contender.stop()
         errors = failed + sum(load.failures for load in idle + busy)
         if errors:
-            findings.refused.append(f"{kind.name}: {errors} of {done + failed} slow calls and their static files failed")
+            findings.refused.append(
+                f"{kind.name}: {errors} of {done + failed} slow calls and their static files failed"
+            )
             continue
         rows(table, kind.name, idle, busy, done)
         if kind is Ours:

@@ -55,12 +55,9 @@ class Transfer:
 
     def run(self, kinds, move):
         """`move(contender)` carries one body and returns the seconds."""
-        running = []
+        running, left_out = contenders.start_all(kinds, "transfers", 8, self.options, self.findings.part)
+        self.findings.refused += left_out
         try:
-            for kind in kinds:
-                if not kind.missing() and (self.options.peers or kind not in contenders.PEERS):
-                    running.append(kind(self.options.directory / f"{self.findings.part}-{kind.__name__}"))
-                    running[-1].start("transfers", 8)
             self.measure(running, move)
         finally:
             contenders.stop_all(running)
@@ -145,7 +142,9 @@ def file(options):
     part = Transfer("file", size, options)
 
     def move(contender):
-        return client.download(contender.port, "/zeros" if isinstance(contender, StaticFiles) else f"/file?{path}", size)
+        return client.download(
+            contender.port, "/zeros" if isinstance(contender, StaticFiles) else f"/file?{path}", size
+        )
 
     part.run((contenders.Module, WithSendfile, *contenders.PEERS), move)
     findings = part.tabulate(f"wsgi.file_wrapper of a file of {options.stream_mib} MiB, one client")

@@ -88,7 +88,9 @@ def mixed(options):
         table.rows.append([f"{title} + {half} sleepers", number(rate), milli(p99), number(ratio), number(others)])
         if half < threads:
             findings.targets.append(Target(f"mixed, {title} + {half} sleepers: p99 / alone", ratio, 2))
-    table.notes.append("With 16 sleepers on 8 threads every thread sleeps: hello has to wait for one, whatever the pool does.")
+    table.notes.append(
+        "With 16 sleepers on 8 threads every thread sleeps: hello has to wait for one, whatever the pool does."
+    )
     findings.tables.append(refuse(table, findings))
     return findings
 
@@ -148,7 +150,9 @@ def trickle(port, count):
     uploaders = []
     for _ in range(count):
         uploader = client.connect(port)
-        uploader.sendall(b"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000\r\n\r\n" + b"x" * 100000)
+        uploader.sendall(
+            b"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000\r\n\r\n" + b"x" * 100000
+        )
         uploaders.append(uploader)
     return uploaders
 

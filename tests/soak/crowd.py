@@ -60,7 +60,9 @@ class Crowd:
         port = self.server.ports["TLS_PORT"] if over_tls else self.server.port
         connection = http1.Connection(port, self.tls if over_tls else None)
         try:
-            yield from self.chance.choice([self.sends_a_part, self.sends_all, self.sends_all, self.reads_all])(connection)
+            yield from self.chance.choice([self.sends_a_part, self.sends_all, self.sends_all, self.reads_all])(
+                connection
+            )
         except OSError:  # the server may refuse, and close, before all was sent
             pass
         self.leave(connection)
