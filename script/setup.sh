@@ -77,13 +77,16 @@ check_rust() {
   local oldest version
   oldest=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml")
   version=$(cargo --version 2>/dev/null | cut -d' ' -f2) || true
-  [ -n "$version" ] || fail "Rust is missing: install $oldest or newer (rustup.rs, or your distribution's cargo)"
-  [ "$(printf '%s\n%s\n' "$oldest" "$version" | sort -V | head -n 1)" = "$oldest" ] ||
-    fail "Rust $version is too old: $oldest or newer is needed (rustup update)"
+  if [ -z "$version" ]; then
+    missing "Rust $oldest or newer (from rustup.rs, or your distribution's cargo)"
+  elif [ "$(printf '%s\n%s\n' "$oldest" "$version" | sort -V | head -n 1)" != "$oldest" ]; then
+    missing "Rust $oldest or newer: this one is $version (rustup update)"
+  fi
 }
 
 check_rust_tools() { # rustup's minimal profile has neither
   local tool
+  command -v cargo >/dev/null || return 0 # said already
   for tool in rustfmt clippy; do
     cargo "${tool/rustfmt/fmt}" --version >/dev/null 2>&1 && continue
     if command -v rustup >/dev/null; then
@@ -134,14 +137,16 @@ case $purpose in
 esac
 
 [ ${#reasons[@]} != 0 ] || exit 0
-if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+if [ ${#packages[@]} != 0 ] && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
   [ -z "${WSGI_SETUP_AGAIN:-}" ] || fail "installed, but still missing:" "${reasons[@]}"
   (apt_install) || fail "apt-get could not install: ${packages[*]}"
   NGINX=$NGINX WSGI_SETUP_AGAIN=yes exec "$0" "$@" # some checks need what has only now come
 fi
 say "missing on this machine:"
 printf '  - %s\n' "${reasons[@]}" >&2
-if command -v apt-get >/dev/null; then
+if [ ${#packages[@]} = 0 ]; then
+  exit 1
+elif command -v apt-get >/dev/null; then
   say "install it with: sudo apt-get install ${packages[*]}"
 else
   say "Debian's names for the packages: ${packages[*]}"
