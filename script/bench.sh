@@ -12,13 +12,9 @@ if command -v apxs >/dev/null && ! "$python" -c 'import mod_wsgi' 2>/dev/null; t
 fi
 
 # The module as the one of 2007 was, with the call on the event loop: to compare with, never to be used.
-if grep -q '^on-event-loop *=' "$root/Cargo.toml"; then
-  apart=$target/on-event-loop
-  CARGO_TARGET_DIR=$apart NGINX=$NGINX FEATURES=on-event-loop "$root/script/build.sh" >/dev/null
-  export WSGI_MODULE_ON_EVENT_LOOP=$apart/${built#"$target"/}/ngx_http_wsgi_module.so
-else
-  say "there is no feature on-event-loop: nothing is compared with it"
-fi
+apart=$target/on-event-loop
+CARGO_TARGET_DIR=$apart NGINX=$NGINX FEATURES=on-event-loop "$root/script/build.sh" >/dev/null
+export WSGI_MODULE_ON_EVENT_LOOP=$apart/${built#"$target"/}/ngx_http_wsgi_module.so
 
 options=(--out "$target/bench")
 [ -z "${ONLY:-}" ] || options+=(--only "$ONLY")
