@@ -204,6 +204,14 @@ impl Exchange {
         self.gone.load(Ordering::Acquire)
     }
 
+    /// What nginx puts behind its own records about a request; for those that a thread writes.
+    pub fn context(&self) -> String {
+        let text = |name| String::from_utf8_lossy(self.request.get(name).unwrap_or_default());
+        let (method, uri) = (text(names::REQUEST_METHOD), text(names::REQUEST_URI));
+        let (client, protocol) = (text(names::REMOTE_ADDR), text(names::SERVER_PROTOCOL));
+        format!(", client: {client}, request: \"{method} {uri} {protocol}\"")
+    }
+
     /// Sends the head, a body part, the end, or several of them as one message.
     ///
     /// Never blocks. `Ok(true)`: there is room for more; `Ok(false)`: call [`Self::wait_room`] before the
@@ -279,13 +287,12 @@ impl Exchange {
 
     /// Sends the end. A failure that nobody waits for any more goes to the log from here.
     pub fn end(self: &Arc<Self>, end: End) {
-        let record = match &end {
-            End::Failed(failure) if self.is_gone() => Some((failure.level, failure.record.clone())),
-            _ => None,
+        let failure = match &end {
+            End::Failed(failure) => Some((failure.level, failure.record.clone())),
+            End::Complete => None,
         };
-        let sent = self.send(None, None, Some(end));
-        if let (Err(Gone), Some((level, record))) = (sent, record) {
-            log::write(level, self.origin(), record.as_bytes());
+        if let (Err(Gone), Some((level, record))) = (self.send(None, None, Some(end)), failure) {
+            log::write(level, self.origin(), (record + &self.context()).as_bytes());
         }
     }
 

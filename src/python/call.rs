@@ -225,7 +225,7 @@ impl<'py> Call<'_, 'py> {
             (delivered, Ok(())) => delivered,
             (Ok(_), Err(problem)) => Err(problem),
             (Err(first), Err(second)) => {
-                errors::write(Level::Error, self.record(&second).as_bytes());
+                self.log(&second);
                 Err(first)
             }
         }
@@ -243,13 +243,18 @@ impl<'py> Call<'_, 'py> {
         let response = self.response();
         if response.is_over() {
             // The client has all of it.
-            return errors::write(Level::Error, self.record(&problem).as_bytes());
+            return self.log(&problem);
         }
         // Who was told by write() or wsgi.input that the client had gone may well give up; who was interrupted, must.
         let told = self.exchange.is_gone()
             && (self.exchange.was_interrupted()
                 || matches!(&problem, Problem::Raised(_, raised) if raised.tells_client_gone()));
         self.exchange.end(if told { End::Complete } else { End::Failed(failure(self.record(&problem))) });
+    }
+
+    /// Logs what has no influence on the response any more.
+    fn log(&self, problem: &Problem<'py>) {
+        errors::write(Level::Error, (self.record(problem) + &self.exchange.context()).as_bytes());
     }
 
     fn record(&self, problem: &Problem<'py>) -> String {

@@ -144,7 +144,7 @@ impl Response {
     }
 
     fn warn(&self, level: Level, message: &str) {
-        let record = format!("application \"{}\": {message}", self.app);
+        let record = format!("application \"{}\": {message}{}", self.app, self.exchange.context());
         errors::write_at(level, self.exchange.origin(), record.as_bytes());
     }
 
@@ -187,7 +187,13 @@ impl Response {
     /// Sends the last of a response with its end. Err: what is wrong with it, and nothing was sent.
     pub(super) fn finish(&self, mut batch: Batch) -> std::result::Result<(), String> {
         let mut state = self.state();
-        if state.over || fork::is_child() {
+        if fork::is_child() {
+            return Ok(());
+        }
+        if state.over {
+            if let (Some(declared), 1..) = (state.declared, batch.length()) {
+                self.note_overlong(&mut state, declared);
+            }
             return Ok(());
         }
         if state.gone {

@@ -32,8 +32,14 @@ impl Sink for ToRecorder {
     }
 }
 
-/// Records of one origin; 0: of no call.
+/// Records of one origin; 0: of no call. Without what stands behind them about the request.
 pub(super) fn records(connection: u64) -> Vec<(Level, String)> {
+    let bare = |record: String| record.split(", client: ").next().unwrap_or_default().to_owned();
+    whole_records(connection).into_iter().map(|(level, record)| (level, bare(record))).collect()
+}
+
+/// As [`records`], with that.
+pub(super) fn whole_records(connection: u64) -> Vec<(Level, String)> {
     let all = RECORDER.0.lock().unwrap_or_else(PoisonError::into_inner);
     all.iter().filter(|(_, origin, _)| origin.connection == connection).map(|(l, _, r)| (*l, r.clone())).collect()
 }

@@ -52,6 +52,8 @@ fn what_is_longer_than_content_length_is_cut_and_told() {
     }
     let reply = code(&format!("write = {TEN}write(b'0123456789ab')\nwrite(b'c')\nreturn [b'd']")).run();
     assert_eq!((reply.text(), errors(&reply)), ("0123456789".into(), vec![told.to_string()]));
+    let reply = code(&format!("write = {TEN}write(b'0123456789')\nreturn [b'', b'd']")).run();
+    assert_eq!((reply.text(), errors(&reply)), ("0123456789".into(), vec![told.to_string()]));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! What Python code writes, and where it arrives.
 
-use super::harness::{Reply, code, records};
+use super::harness::{Reply, code, records, whole_records};
 use crate::exchange::log::Level;
+use crate::exchange::names;
 
 fn run(source: &str) -> Vec<(Level, String)> {
     let reply: Reply = code(&format!("import sys, logging\n{source}\nstart_response('200 OK', [])\nreturn []")).run();
@@ -137,5 +138,20 @@ assert signal.signal.__name__ == 'signal'");
         let source =
             format!("import signal\ntry: {wrong}\nexcept (TypeError, ValueError): pass\nelse: raise AssertionError");
         assert_eq!(run(&source), []);
+    }
+}
+
+#[test]
+fn a_record_of_the_server_s_tells_of_the_request() {
+    for source in [
+        "start_response('200 OK', [('Content-Length', '1')])\nreturn [b'ab']",
+        "start_response('200 OK', [('Content-Length', '1')])\nyield b'a'\nraise ValueError('late')",
+        "start_response('200 OK', [('Upgrade', 'h2c')])\nreturn []",
+    ] {
+        let asked = code(source).with(names::REQUEST_URI, "/a?b").with(names::SERVER_PROTOCOL, "HTTP/1.1");
+        let reply = asked.with(names::REMOTE_ADDR, "192.0.2.1").run();
+        let told = whole_records(reply.number);
+        assert_eq!(told.len(), 1);
+        assert!(told[0].1.ends_with(", client: 192.0.2.1, request: \"GET /a?b HTTP/1.1\""), "{told:?}");
     }
 }
