@@ -18,7 +18,7 @@ CONF = """
     location /gates/ { wsgi_pass gates; }
     location /hello { wsgi_pass hello; }
 """
-SITE = config.site(CONF)
+SITE = config.site(CONF, server="keepalive_requests 1000000;")
 
 
 @pytest.fixture(scope="module")
