@@ -1,8 +1,10 @@
 """The soak tests in seconds; `make soak` runs them at length (tests/soak)."""
 
 import pytest
+from harness.waiting import until
 from soak import load, site
 from soak.crowd import Crowd, Streams
+from soak.soak_leaving import cut_short
 from soak.soak_queue import leave_the_queue
 from soak.soak_reload import quit_under_load, reloads
 
@@ -25,7 +27,17 @@ def test_clients_leave_at_a_random_moment(started, tmp_path):
     assert crowd.answered > 50
     watch.settle()
     watch.check()
-    assert watch.descriptors() <= descriptors + 1
+    until(lambda: watch.descriptors() <= descriptors + 1, "all connections and files are closed")
+
+
+def test_they_leave_calls_that_are_cut_short(started, tmp_path):
+    server, tls = started
+    watch = site.Watch(server)
+    file = tmp_path / "file"
+    file.write_bytes(b"f" * 2_000_000)
+    cut_short(server, tls, file, clients=300, streams=100)
+    watch.settle()
+    watch.check()
 
 
 def test_requests_leave_no_memory_behind(started):

@@ -1,10 +1,12 @@
-"""What the soak tests load: /hello, /sleep?SECONDS, /stream?BYTES, /drip?COUNT, /file?PATH, /upload, /echo, /counts.
+"""What the soak tests load: /hello, /sleep?SECONDS, /stream?BYTES, /drip?COUNT, /file?PATH, /redirect?URI,
+/upload, /echo, /counts.
 
 `counts` says how many calls were begun, and how many of their bodies were closed.
 """
 
 import threading
 import time
+from urllib.parse import unquote
 
 PIECE = 65536
 BLOCK = bytes(range(256)) * (PIECE // 256)
@@ -82,6 +84,10 @@ def application(environ, start_response):
     way = environ["PATH_INFO"].rpartition("/")[2]
     if way != "counts":
         count("begun")
-    body, length = answer(environ, way, environ["QUERY_STRING"])
-    start_response("200 OK", TEXT + ([] if length is None else [("Content-Length", str(length))]))
+    query = environ["QUERY_STRING"]
+    body, length = answer(environ, way, query)
+    headers = TEXT + ([] if length is None else [("Content-Length", str(length))])
+    if way == "redirect":
+        headers.append(("X-Accel-Redirect", unquote(query)))
+    start_response("200 OK", headers)
     return body

@@ -10,30 +10,40 @@ import time
 
 import h2.exceptions
 from harness import http1, http2
+from soak import site
 
-# What the clients ask for: (method, path, bytes of the body).
+# What the clients ask for, by one of the ways to the application: (method, path, bytes of the body).
 REQUESTS = [
     ("GET", "/hello", 0),
+    ("HEAD", "/hello", 0),
     ("GET", "/sleep?0.002", 0),
     ("GET", "/sleep?0.02", 0),
     ("GET", "/stream?300000", 0),
     ("GET", "/stream?5000000", 0),
     ("GET", "/drip?10", 0),
     ("GET", "/file?{file}", 0),
+    ("GET", "/redirect?/stream%3F300000", 0),
     ("POST", "/upload", 5_000),
     ("POST", "/upload", 300_000),
-    ("POST", "/streamed/upload", 5_000),
-    ("POST", "/streamed/upload", 300_000),
-    ("POST", "/streamed/echo", 300_000),
+    ("POST", "/echo", 300_000),
 ]
 PAUSES = [0, 0, 0.001, 0.005, 0.03]
+
+
+def choose(chance, ways, file):
+    """A request and the way that it goes."""
+    method, path, size = chance.choice(REQUESTS)
+    way = chance.choice(ways)
+    if way == "/parts" and size:
+        way = ""  # nginx itself takes no POST for a file
+    return method, way + path.format(file=file), size
 
 
 class Crowd:
     """Runs clients against one server until `count` have come and gone."""
 
-    def __init__(self, server, file, tls=None, seed=1):
-        self.server, self.file, self.tls = server, file, tls
+    def __init__(self, server, file, tls=None, seed=1, ways=site.WAYS):
+        self.server, self.file, self.tls, self.ways = server, file, tls, ways
         self.chance = random.Random(seed)
         # How many read a whole response before they left.
         self.answered = 0
@@ -81,8 +91,8 @@ class Crowd:
             connection.close()
 
     def message(self):
-        method, path, size = self.chance.choice(REQUESTS)
-        return http1.encode(path.format(file=self.file), method, body=b"b" * size)
+        method, path, size = choose(self.chance, self.ways, self.file)
+        return http1.encode(path, method, body=b"b" * size)
 
     def sends_a_part(self, connection):
         """Leaves before the request is whole: in its head, or within its body."""
@@ -137,8 +147,8 @@ class Crowd:
 class Streams:
     """The same with streams of HTTP/2 connections: some are cancelled, some connections just go."""
 
-    def __init__(self, server, file, seed=1):
-        self.server, self.file = server, file
+    def __init__(self, server, file, seed=1, ways=site.WAYS):
+        self.server, self.file, self.ways = server, file, ways
         self.chance = random.Random(seed)
 
     def run(self, count, on_each=20):
@@ -151,9 +161,8 @@ class Streams:
                     pass  # the connection has ended on one side or the other
 
     def open(self, connection):
-        method, path, size = self.chance.choice(REQUESTS)
+        method, path, size = choose(self.chance, self.ways, self.file)
         size = min(size, 5_000)  # what flow control lets go without an answer
-        path = path.format(file=self.file)
         if not size:
             return connection.request(path, method)
         whole = self.chance.random() < 0.5

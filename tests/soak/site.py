@@ -10,13 +10,39 @@ LOCATIONS = """
     wsgi_param test.dir @DIR@;
     client_max_body_size 0;
     http2_max_concurrent_streams 1000;
+    root @DIR@;
     location / { wsgi_pass soak; }
-    location /streamed/ { wsgi_pass soak; wsgi_request_buffering off; }
     location /one/ { wsgi_pass gates pool=one; wsgi_queue_timeout 10m; wsgi_read_timeout 10m; }
     location = /queued { wsgi_pass gates pool=one; return 200 $wsgi_queue_length; }
     location = /active { return 200 $wsgi_active; }
+
+    location /streamed/ { wsgi_pass soak; wsgi_request_buffering off; }
+    location /unbuffered/ { wsgi_pass soak; wsgi_buffering off; wsgi_buffers 16k; }
+    location /disk/ { wsgi_pass soak; wsgi_buffers 16k; }
+    location /memory/ { wsgi_pass soak; wsgi_max_temp_file_size 0; }
+    location /stays/ { wsgi_pass soak; wsgi_ignore_client_abort on; send_timeout 2s; }
+    location /limited/ { wsgi_pass soak; limit_rate 10m; }
+    location /asks/ { auth_request /auth/hello; wsgi_pass soak; }
+    location /auth/ { internal; wsgi_pass_request_body off; wsgi_pass soak; }
+    location /mirrored/ { mirror /mirror; wsgi_pass soak; }
+    location = /mirror { internal; wsgi_pass soak; }
+    location /parts/ { ssi on; ssi_types *; try_files /page =404; }
+
+    location /hasty/ { wsgi_pass soak; wsgi_read_timeout 5ms; send_timeout 20ms; }
+    location /streamed/hasty/ { wsgi_pass soak; wsgi_request_buffering off; client_body_timeout 5ms; }
+    location /short/ { wsgi_pass soak; wsgi_request_timeout 5ms; }
+    location /nervous/ { wsgi_pass soak; wsgi_interrupt_on_abort on; }
+    location /crowded/ { wsgi_pass soak pool=small; wsgi_queue_timeout 5ms; }
+    location /accel/ { error_page 503 504 = /hello; wsgi_intercept_errors on; wsgi_pass soak pool=small; }
 """
-POOLS = "wsgi_pool default threads={threads} queue=16384; wsgi_pool one threads=1 queue=16384;"
+PAGE = '<!--# include virtual="/hello" --><!--# include virtual="/stream?300000" --><!--# include virtual="/drip?3" -->'
+
+# Ways to the same application: those in which every call comes to its end, and those in which some are cut short.
+WAYS = ["", "", "/streamed", "/unbuffered", "/disk", "/memory", "/stays", "/limited", "/asks", "/mirrored", "/parts"]
+ROUGH_WAYS = ["/hasty", "/streamed/hasty", "/short", "/nervous", "/crowded", "/accel"]
+
+POOLS = """wsgi_pool default threads={threads} queue=16384; wsgi_pool one threads=1 queue=16384;
+wsgi_pool small threads=1 queue=4;"""
 
 
 def raise_descriptor_limit():
@@ -40,7 +66,9 @@ def start(serve, directory, threads=4, access_log="off"):
     text = text.replace("worker_connections 512", f"worker_connections {connections}")
     # At info, each client that leaves is worth a line.
     text = text.replace("error.log info", "error.log notice")
-    return serve("", text=text), certificate.client()
+    server = serve("", text=text)
+    (server.dir / "page").write_text(PAGE)
+    return server, certificate.client()
 
 
 class Watch:
