@@ -9,6 +9,7 @@ import pytest
 
 from harness import config, http1, http2
 from harness.gate import Gate
+from harness.waiting import until
 
 LOCATIONS = """
     client_body_buffer_size 8k;
@@ -23,6 +24,7 @@ LOCATIONS = """
     location /small { client_max_body_size 100; wsgi_pass gates; }
     location /gate { wsgi_param test.dir @DIR@; wsgi_pass gates pool=one; }
     location /one { wsgi_pass body pool=one; }
+    location = /active { return 200 $wsgi_active; }
 """
 
 SIZES = [0, 1, 8191, 8192, 8193, 100_000, 3_000_000]
@@ -89,6 +91,19 @@ def test_streamed(server, size):
     assert check(http2.fetch(port, "/streamed", "POST", [], body), body)["content_length"] in unknown
     headers = [("content-length", str(size))]
     assert check(http2.fetch(port, "/streamed", "POST", headers, body), body)["content_length"] == str(size)
+
+
+def test_clients_that_leave_while_their_body_streams(server):
+    """No failure of the application's, however it is told: nginx's own line says it all."""
+    for number in range(30):
+        with http1.Connection(server.port) as connection:
+            connection.request("/streamed", "POST", {"Content-Length": "100000"}, b"half of it" * 1000)
+            if number % 2:
+                connection.reset()
+    lines = "prematurely closed connection|recv\\(\\) failed"
+    until(lambda: server.count(lines) == 30, "nginx has seen them all leave")
+    until(lambda: http1.fetch(server, "/active").text == "0", "their calls are over")
+    assert "Traceback" not in server.log()
 
 
 TEXT = b"one\ntwo\n\nfour\r\nfive without an end"

@@ -334,15 +334,16 @@ impl Exchange {
     /// True when the call had not begun and now never will. What had been sent and not taken is returned.
     pub fn abandon(&self) -> (bool, Delivery) {
         self.owner.store(0, Ordering::Relaxed);
-        if let Some(inbox) = &self.terms.inbox {
-            inbox.close(Err(Broken::ClientGone));
-        }
         let undelivered = {
             let mut outbox = self.outbox();
             self.gone.store(true, Ordering::Release);
             self.room.notify_all();
             mem::take(&mut outbox.delivery)
         };
+        // Whoever learns of it by reading finds it said everywhere.
+        if let Some(inbox) = &self.terms.inbox {
+            inbox.close(Err(Broken::ClientGone));
+        }
         let dropped = self.state.compare_exchange(QUEUED, OVER, Ordering::AcqRel, Ordering::Acquire).is_ok();
         (dropped, undelivered)
     }

@@ -88,9 +88,10 @@ pub(crate) unsafe fn pump(r: *mut ngx_http_request_t, context: &Context, inbox: 
             }
             let rc = ngx_http_read_unbuffered_request_body(r);
             if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t {
-                let timed_out = rc == NGX_HTTP_REQUEST_TIME_OUT as ngx_int_t;
-                inbox.close(Err(if timed_out { Broken::TimedOut } else { Broken::ClientGone }));
-                return context.finish(rc);
+                if rc == NGX_HTTP_REQUEST_TIME_OUT as ngx_int_t {
+                    inbox.close(Err(Broken::TimedOut));
+                }
+                return context.finish(rc); // which tells the application that the client has gone
             }
             piece = consume(r);
             if rc != OK && piece.is_empty() && !fed {
