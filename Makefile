@@ -2,7 +2,7 @@
 ROOT := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
 
 # The user's choices; script/lib.sh has the defaults and checks them.
-export BUILD NGINX PYTHON APP PORT THREADS VENV ONLY ROUNDS DOCS
+export BUILD NGINX PYTHON APP PORT THREADS VENV ONLY ROUNDS DOCS CASE MINUTES
 export WSGI_RUN_FROM := $(CURDIR)
 CARGO := $(ROOT)/script/cargo.sh
 # The three worlds build without each other: pool and exchange alone, with Python, and all of the module.
@@ -15,7 +15,7 @@ LOOM_TARGET := $(or $(CARGO_TARGET_DIR),$(ROOT)/target)/loom
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-test setup-bench build run test unit check loom integration soak sanitize bench bench-slow clean
+.PHONY: help setup setup-test setup-bench build run test unit check loom integration soak fuzz sanitize bench bench-slow clean
 
 help: ## this list
 	@echo 'make TARGET [VARIABLE=VALUE ...]'
@@ -63,6 +63,11 @@ integration: setup-test ## pytest against a real nginx and a debug build of the 
 soak: setup-test ## the long tests: crowds that leave, a million requests, gigabytes, reload and quit under load
 	@$(ROOT)/script/build.sh
 	@$(ROOT)/script/soak.sh $(ARGS)
+
+fuzz: export BUILD := debug
+fuzz: setup-test ## random applications and random clients, two minutes each; MINUTES=2, CASE=NUMBER to repeat one
+	@$(ROOT)/script/build.sh
+	@$(ROOT)/script/fuzz.sh $(ARGS)
 
 sanitize: setup-test ## the integration tests with AddressSanitizer in nginx and in the module
 	@$(ROOT)/script/sanitize.sh $(ARGS)
