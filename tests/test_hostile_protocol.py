@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from harness import config, http1
+from harness import config, http1, http2
 from harness.gate import Gate
 from harness.waiting import until
 
@@ -21,7 +21,8 @@ def server(serve_module):
         location /hostile/ { wsgi_pass hostile; }
         location /hello { wsgi_pass hello; }
     """
-    return serve_module(config.site(locations))
+    second = f"server {{ {config.http2('H2_PORT', tls=False)} {locations} }}"
+    return serve_module(config.site(locations, http=second))
 
 
 @pytest.fixture(autouse=True)
@@ -145,6 +146,17 @@ def test_start_response_refuses(server, arguments, reason):
 def test_start_response_accepts(server, arguments):
     response = fetch(server, "starts", f"Arguments({arguments})")
     assert (response.status, response.text) == (200, "body")
+
+
+def test_white_space_round_a_value(server):
+    """HTTP/2 has none: a client refuses the response else."""
+    arguments = "Arguments('200 OK', [('X-A', ' a b\\t'), ('Set-Cookie', ' c=d')])"
+    with http2.Connection(server.ports["H2_PORT"]) as connection:
+        stream = connection.response(connection.request(f"/odd/starts?{quote(arguments)}"))
+        assert (stream.status, stream.body) == (200, b"body")
+        assert ("x-a", "a b") in stream.fields and ("set-cookie", "c=d") in stream.fields
+    response = fetch(server, "starts", arguments)
+    assert (response.get("X-A"), response.get("Set-Cookie")) == ("a b", "c=d")
 
 
 # ---- chunks ----

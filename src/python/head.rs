@@ -101,16 +101,19 @@ fn describe(item: &Object<'_>) -> String {
 }
 
 fn add<'py>(py: Attached<'py>, name: &[u8], value: &[u8], start: &mut Start) -> Result<'py, ()> {
+    // White space round a value means nothing in HTTP/1, and makes the response malformed in HTTP/2. Django's cookies
+    // begin with some.
+    let value = value.trim_ascii();
     match name.len() {
         14 if name.eq_ignore_ascii_case(b"Content-Length") => {
             let length = content_length(py, value)?;
             match start.declared.replace(length) {
-                None => start.head.fields.push(name, value.trim_ascii()),
+                None => start.head.fields.push(name, value),
                 Some(before) if before == length => {}
                 Some(_) => return Err(Raised::new(py, Kind::Value, "there are two different Content-Length headers")),
             }
         }
-        10 if name.eq_ignore_ascii_case(b"Connection") && value.trim_ascii().eq_ignore_ascii_case(b"close") => {
+        10 if name.eq_ignore_ascii_case(b"Connection") && value.eq_ignore_ascii_case(b"close") => {
             start.head.fields.push(name, value);
         }
         2..=19 if HOP_BY_HOP.iter().any(|hop| name.eq_ignore_ascii_case(hop)) => {
@@ -122,8 +125,7 @@ fn add<'py>(py: Attached<'py>, name: &[u8], value: &[u8], start: &mut Start) -> 
 }
 
 fn content_length<'py>(py: Attached<'py>, value: &[u8]) -> Result<'py, u64> {
-    let digits = value.trim_ascii();
-    let number = if digits.iter().all(u8::is_ascii_digit) { std::str::from_utf8(digits).ok() } else { None };
+    let number = if value.iter().all(u8::is_ascii_digit) { std::str::from_utf8(value).ok() } else { None };
     // nginx counts in signed numbers.
     match number.and_then(|digits| digits.parse::<i64>().ok()) {
         Some(length) => Ok(length as u64),

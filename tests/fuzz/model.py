@@ -154,7 +154,7 @@ class Expected:
         """What is wrong with a response; None if nothing is."""
         if f"{response.status} {response.reason}" != self.line:
             return f"the status is {response.line!r} instead of {self.line!r}"
-        wanted = [(str(n), str(v)) for n, v in self.headers if not n.lower().startswith("content-")]
+        wanted = [(str(n), str(v).strip(" \t")) for n, v in self.headers if not n.lower().startswith("content-")]
         got = [(name, value) for name, value in response.fields if name.startswith("X-F")]
         if got != wanted:
             return f"the headers are {got} instead of {wanted}"

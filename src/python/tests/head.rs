@@ -117,6 +117,12 @@ fn content_lengths() {
 }
 
 #[test]
+fn white_space_round_a_value_is_left_out() {
+    let reply = headers("[('X-A', ' a b\\t'), ('Set-Cookie', '  c=d'), ('X-Empty', ' '), ('Content-Length', ' 0 ')]");
+    assert_eq!(reply.fields(), ["X-A: a b", "Set-Cookie: c=d", "X-Empty: ", "Content-Length: 0"]);
+}
+
+#[test]
 fn hop_by_hop_headers_are_dropped_and_told() {
     for name in [
         "Keep-Alive",
