@@ -61,7 +61,9 @@ impl Inbox {
         if !piece.is_empty() {
             state.waiting += piece.len();
             state.pieces.push_back(piece);
-            self.arrived.notify_all();
+            if state.awaited {
+                self.arrived.notify_all();
+            }
         }
         state.paused = state.waiting >= self.limit;
         !state.paused
@@ -71,7 +73,9 @@ impl Inbox {
     pub fn close(&self, how: Result<(), Broken>) {
         let mut state = self.state();
         state.over.get_or_insert(how);
-        self.arrived.notify_all();
+        if state.awaited {
+            self.arrived.notify_all();
+        }
     }
 
     /// Whether the event loop stopped reading and may go on; it then counts as reading again.

@@ -59,6 +59,8 @@ struct Outbox {
     delivery: Delivery,
     /// Bytes sent and not yet credited.
     held: u64,
+    /// A thread waits for room: only then is a wake-up worth its system call.
+    waits: bool,
 }
 
 /// Fixed at the start of a request.
@@ -258,8 +260,10 @@ impl Exchange {
     pub fn wait_room(&self) -> Result<(), Gone> {
         let mut outbox = self.outbox();
         while outbox.held >= self.terms.window && !self.is_gone() {
+            outbox.waits = true;
             outbox = self.room.wait(outbox).unwrap_or_else(PoisonError::into_inner);
         }
+        outbox.waits = false;
         if self.is_gone() { Err(Gone) } else { Ok(()) }
     }
 
@@ -319,7 +323,7 @@ impl Exchange {
         let mut outbox = self.outbox();
         let was_full = outbox.held >= self.terms.window;
         outbox.held = outbox.held.saturating_sub(bytes);
-        if was_full && outbox.held < self.terms.window {
+        if was_full && outbox.held < self.terms.window && outbox.waits {
             self.room.notify_all();
         }
     }
@@ -337,7 +341,9 @@ impl Exchange {
         let undelivered = {
             let mut outbox = self.outbox();
             self.gone.store(true, Ordering::Release);
-            self.room.notify_all();
+            if outbox.waits {
+                self.room.notify_all();
+            }
             mem::take(&mut outbox.delivery)
         };
         // Whoever learns of it by reading finds it said everywhere.

@@ -56,7 +56,6 @@ unsafe fn set(r: *mut ngx_http_request_t, head: &Head, length: Option<u64>, loca
             // A status line of our own keeps nginx from seeing to these itself.
             NO_CONTENT => {
                 (*r).set_header_only(1);
-                out.content_type = ngx_str_t::default();
                 out.content_length_n = -1;
             }
             NOT_MODIFIED => (*r).set_header_only(1),
