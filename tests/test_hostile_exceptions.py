@@ -172,8 +172,9 @@ DEEP = [
 
 @pytest.mark.parametrize("what", DEEP)
 def test_deep_recursion(server, what):
-    response = fetch(server, "deep", what)
-    assert response.text in ("RecursionError", "MemoryError", "SyntaxError", "nothing")
+    """What it ends in depends on the version of CPython, whose parser has limits of its own."""
+    ends = ("RecursionError", "MemoryError", "SyntaxError", "ValueError", "nothing")
+    assert fetch(server, "deep", what).text in ends
 
 
 @pytest.mark.parametrize("what", ["python", "getattr", "repr", "json"])

@@ -62,6 +62,7 @@ ENDS = {
     "quits": -signal.SIGQUIT,
     "threaded": 0,
     "starts_others": 6,
+    "forks_again": 7,
     "sockets": 0,
     "execs": 5,
     "prints": 0,

@@ -42,8 +42,9 @@ def test_files(site):
     assert site.ask("GET", "/file%20%C3%BC", 200).body == b"shorter"
     site.ask("DELETE", "/file%20%C3%BC", 204)
     site.ask("GET", "/file%20%C3%BC", 404)
-    site.ask("PUT", "/no/such/folder", 409, body=data)
     site.ask("OPTIONS", "/", 200)
+    # Behind it the connection may end: a body that streams and is not read is not waited for.
+    site.ask("PUT", "/no/such/folder", 409, body=data)
 
 
 def test_a_chunked_upload(site):

@@ -195,7 +195,9 @@ static FORKED: AtomicBool = AtomicBool::new(false);
 
 /// Runs in such a child, before `fork()` returns in it.
 unsafe extern "C" fn forked() {
-    FORKED.store(true, Ordering::Relaxed);
+    if FORKED.swap(true, Ordering::Relaxed) {
+        return; // a child of a child: the descriptors are the application's own by now
+    }
     // SAFETY: reads the connection table, which nobody changes in a process with one thread, and calls close().
     unsafe { wsgi_close_connections() };
 }

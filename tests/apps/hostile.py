@@ -235,7 +235,7 @@ def deep(environ, start_response):
     try:
         DEEP[environ["QUERY_STRING"]]()
         end = "nothing"
-    except (RecursionError, MemoryError, SyntaxError) as error:
+    except Exception as error:
         end = type(error).__name__
     start_response("200 OK", TEXT)
     return [end.encode()]

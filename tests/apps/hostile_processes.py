@@ -61,6 +61,18 @@ def starts_others():
     os._exit(status)
 
 
+def forks_again():
+    """A child's child: what it has opened by then stays open."""
+    pipes = [os.pipe() for _ in range(20)]
+    child = os.fork()
+    if child:
+        os._exit(ended(child))
+    for reader, writer in pipes:
+        os.write(writer, b"x")
+        assert os.read(reader, 1) == b"x"
+    os._exit(7)
+
+
 def many_sockets():
     """Nothing of the worker's is left open: connections, listening sockets."""
     sockets = 0
@@ -90,6 +102,7 @@ CHILDREN = {
     "quits": lambda: (os.kill(os.getpid(), signal.SIGQUIT), time.sleep(60)),
     "threaded": threaded,
     "starts_others": starts_others,
+    "forks_again": forks_again,
     "sockets": many_sockets,
     "execs": lambda: os.execv("/bin/sh", ["sh", "-c", "exit 5"]),
     "prints": lambda: (print("a word from the child"), logging.getLogger("child").error("a record from the child")),
