@@ -12,8 +12,8 @@ env CARGO_TARGET_DIR="$apart" CARGO_BUILD_TARGET="$host" NGINX="$NGINX" BUILD=de
   "$root/script/build.sh"
 
 # CPython keeps some of its memory to the end, and the sanitizer keeps what was freed for a while: whether memory grows
-# is a question for the other builds.
-export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1
+# is a question for the other builds. A stack for signals is faulthandler's to set.
+export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1:use_sigaltstack=0
 cd "$root"
 export NGINX_BINARY=$apart/nginx-wsgi/debug/nginx WSGI_MODULE=$apart/nginx-wsgi/debug/ngx_http_wsgi_module.so
 exec "$python" -m pytest tests --deselect test_soak_short.py::test_requests_leave_no_memory_behind "$@"
