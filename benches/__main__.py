@@ -23,6 +23,7 @@ PARTS = {
     "idle": latency.idle,
     "sleep": waits.sleep,
     "mixed": waits.mixed,
+    "pools": waits.pools,
     "spin": waits.spin,
     "slow-uploads": waits.slow_uploads,
     "stream": transfers.stream,

@@ -115,6 +115,11 @@ impl Engine {
         self.pools[pool].queued()
     }
 
+    /// Whether the next call of `pool` would have to wait for a thread.
+    pub(crate) fn is_full(&self, pool: usize) -> bool {
+        self.specs[pool].threads > 0 && self.pools[pool].is_full()
+    }
+
     /// Has the Python stack of the thread that runs the call written to the log.
     pub(crate) fn log_stack(&self, exchange: Arc<Exchange>, why: String) {
         self.python.borrow().log_stack(exchange, why);
@@ -178,6 +183,14 @@ struct Executor {
 }
 
 impl Worker<Job> for Executor {
+    fn joined(&mut self, summon: python::Summon) {
+        self.thread.set_summon(summon);
+    }
+
+    fn summoned(&mut self) {
+        self.thread.close_sent();
+    }
+
     fn attach(&mut self) {
         self.thread.attach();
         // A thread that has lost the GIL in the middle of a call may owe the event loop a word.

@@ -181,3 +181,17 @@ def test_many_clients_leave_and_nothing_is_left_behind(server):
         connection.reset() if number % 2 else connection.close()
     until(lambda: processes.descriptors(worker) <= before + 1, "all descriptors are closed")
     assert http1.fetch(server, "/hello").text == "hello\n"
+
+
+def test_new_connections_go_to_a_worker_that_has_a_free_thread(serve):
+    """Two workers of one thread. The thread of one is held; every new connection comes to the other."""
+    server = serve(config.site(CONF, pool="wsgi_pool default threads=1; wsgi_pool one threads=1;"), workers=2)
+    for name in ("first", "second"):
+        (server.dir / f"{name}.open").unlink(missing_ok=True)
+        with Gate(server, name) as closed:
+            held = ask(server, f"/gates/{closed.name}")
+            closed.wait_entered()
+            time.sleep(0.1)  # it steps back every 10 ms
+            for _ in range(40):
+                assert http1.fetch(server, "/hello").text == "hello\n"
+        assert held.response().text == f"through {name}"

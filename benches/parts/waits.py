@@ -2,7 +2,9 @@
 
 import statistics
 
-from .. import client, contenders, machine, wrk
+from harness.waiting import until
+
+from .. import client, contenders, machine, nginx, wrk
 from ..report import Findings, Table, Target, milli, number
 
 NAP = 0.005
@@ -91,6 +93,46 @@ def mixed(options):
     table.notes.append(
         "With 16 sleepers on 8 threads every thread sleeps: hello has to wait for one, whatever the pool does."
     )
+    findings.tables.append(refuse(table, findings))
+    return findings
+
+
+class TwoPools(contenders.Module):
+    """A pool for slow calls beside the default one."""
+
+    def launch(self, app, threads):
+        http = nginx.python(f"threads={threads}") + f"\n    wsgi_pool slow threads={threads} queue=2048;"
+        locations = f"location / {{ wsgi_pass {app}; }} location /slow/ {{ wsgi_pass {app} pool=slow; }}"
+        locations += " location = /queued { wsgi_pass waits pool=slow; return 200 $wsgi_queue_length; }"
+        self.nginx = nginx.start(self.directory, nginx.conf(locations, http))
+        self.port = self.nginx.port
+
+
+def pools(options):
+    """Hello on one pool while another has 1,000 calls in its queue."""
+    findings = Findings("pools")
+    table = Table("Hello on a pool of 8 threads, beside a pool with 1,000 calls in its queue", ["", "req/s", "p99 ms"])
+    options.say("hello beside a pool with a full queue")
+    gate = options.directory / "pools-gate"
+    contender = TwoPools(options.directory / "pools").start("waits", 8)
+    beside = Beside(contender, options, 8)
+    try:
+        beside.hello()  # the warm-up
+        idle = beside.hello()
+        parked = client.park(contender.port, f"/slow/gate?{gate}", 1008)
+        until(lambda: int(client.fetch(contender.port, "/queued")[1]) >= 1000, "1,000 calls are queued", 60)
+        busy = beside.hello()
+        gate.touch()
+        failed = sum(client.head(connection)[0] != 200 for connection in parked)
+        for connection in parked:
+            connection.close()
+    finally:
+        gate.touch()
+        contender.stop()
+    findings.refused += beside.failures + ([f"pools: {failed} queued calls failed"] if failed else [])
+    for name, (rate, p99, _) in (("the other pool is idle", idle), ("1,000 calls in its queue", busy)):
+        table.rows.append([name, number(rate), milli(p99)])
+    findings.targets.append(Target("hello's p99, the other pool's queue full / idle", busy[1] / idle[1], 1.5))
     findings.tables.append(refuse(table, findings))
     return findings
 

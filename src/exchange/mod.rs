@@ -11,17 +11,19 @@ pub mod names;
 pub mod request;
 pub mod response;
 pub mod spec;
+#[cfg(test)]
+mod tests;
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::pool::completions::Completions;
 use inbox::{Broken, Inbox, Read};
 use log::{Level, Origin};
 use request::Request;
-use response::{End, Failure, Head, Part};
+use response::{End, Failure, Fields, Head, Part};
 
 /// The list through which exchanges with news reach the event loop.
 pub type News = Completions<Arc<Exchange>>;
@@ -46,12 +48,21 @@ pub struct Gone;
 /// What the event loop finds when it looks: everything sent since it last did, in order.
 #[derive(Debug, Default)]
 pub struct Delivery {
+    /// Fields of interim responses (103), each by itself.
+    pub hints: Vec<Fields>,
     /// Status and headers; once in a request.
     pub head: Option<Head>,
     /// Body parts.
     pub parts: Vec<Part>,
     /// How the call ended; nothing follows it.
     pub end: Option<End>,
+}
+
+impl Delivery {
+    /// Whether nothing has been sent.
+    pub fn is_empty(&self) -> bool {
+        self.hints.is_empty() && self.head.is_none() && self.parts.is_empty() && self.end.is_none()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +72,8 @@ struct Outbox {
     held: u64,
     /// A thread waits for room: only then is a wake-up worth its system call.
     waits: bool,
+    /// So many threads wait to be told that the request has been given up.
+    watchers: usize,
 }
 
 /// Fixed at the start of a request.
@@ -89,6 +102,8 @@ pub struct Exchange {
     owner: AtomicUsize,
     state: AtomicU8,
     gone: AtomicBool,
+    /// It has gone before the call had ended.
+    deserted: AtomicBool,
     announced: AtomicBool,
     outbox: Mutex<Outbox>,
     room: Condvar,
@@ -126,6 +141,7 @@ impl Exchange {
             terms,
             state: AtomicU8::new(QUEUED),
             gone: AtomicBool::new(false),
+            deserted: AtomicBool::new(false),
             announced: AtomicBool::new(false),
             outbox: Mutex::default(),
             room: Condvar::new(),
@@ -206,6 +222,27 @@ impl Exchange {
         self.gone.load(Ordering::Acquire)
     }
 
+    /// Whether the client went, or was answered in the call's stead, before the call had ended.
+    pub fn is_deserted(&self) -> bool {
+        self.deserted.load(Ordering::Acquire)
+    }
+
+    /// Waits until that is so, until the call has ended, or so long; then, whether it is. Call it without the GIL.
+    pub fn wait_deserted(&self, timeout: Option<Duration>) -> bool {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut outbox = self.outbox();
+        outbox.watchers += 1;
+        while !self.is_gone() && self.state.load(Ordering::Acquire) != OVER {
+            outbox = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+                Some(Duration::ZERO) => break,
+                Some(rest) => self.room.wait_timeout(outbox, rest).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.room.wait(outbox).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        outbox.watchers -= 1;
+        self.is_deserted()
+    }
+
     /// What nginx puts behind its own records about a request; for those that a thread writes.
     pub fn context(&self) -> String {
         let text = |name| String::from_utf8_lossy(self.request.get(name).unwrap_or_default());
@@ -246,6 +283,9 @@ impl Exchange {
                 delivery.parts.extend(parts);
             }
             delivery.end = end;
+            if ended && outbox.watchers > 0 {
+                self.room.notify_all();
+            }
             outbox.held < self.terms.window
         };
         if ended {
@@ -253,6 +293,22 @@ impl Exchange {
         } else {
             self.announce()
         }
+        Ok(room)
+    }
+
+    /// Sends an interim response, before the head. Blocks and returns as [`Self::send`].
+    pub fn send_hints(self: &Arc<Self>, fields: Fields) -> Result<bool, Gone> {
+        let room = {
+            let mut outbox = self.outbox();
+            if self.is_gone() {
+                return Err(Gone);
+            }
+            debug_assert!(outbox.delivery.head.is_none(), "an interim response behind the head");
+            outbox.held += fields.size();
+            outbox.delivery.hints.push(fields);
+            outbox.held < self.terms.window
+        };
+        self.announce();
         Ok(room)
     }
 
@@ -340,8 +396,9 @@ impl Exchange {
         self.owner.store(0, Ordering::Relaxed);
         let undelivered = {
             let mut outbox = self.outbox();
+            self.deserted.store(self.state.load(Ordering::Acquire) != OVER, Ordering::Release);
             self.gone.store(true, Ordering::Release);
-            if outbox.waits {
+            if outbox.waits || outbox.watchers > 0 {
                 self.room.notify_all();
             }
             mem::take(&mut outbox.delivery)
@@ -433,113 +490,5 @@ impl crate::pool::Task for Job {
 
     fn claim(&self) -> bool {
         self.0.begin()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::response::Chunk;
-    use super::*;
-    use std::time::Duration;
-
-    fn exchange(window: u64) -> (Arc<Exchange>, Arc<News>) {
-        let news = Arc::new(News::new(Box::new(|| ())));
-        let terms = Terms { app: 0, pool: 0, window, origin: Origin::default(), inbox: None, owner: 7 };
-        (Exchange::new(Request::default(), terms, Arc::clone(&news)), news)
-    }
-
-    fn chunk(bytes: &[u8]) -> Option<Part> {
-        Some(Part::Chunk(Chunk::Owned(bytes.to_vec())))
-    }
-
-    fn announced(news: &News) -> usize {
-        let mut count = 0;
-        news.drain(|_| count += 1);
-        count
-    }
-
-    #[test]
-    fn messages_between_two_looks_travel_together() {
-        let (exchange, news) = exchange(100);
-        assert!(exchange.begin());
-        assert_eq!(exchange.send(Some(Head::default()), chunk(b"ab"), None), Ok(true));
-        assert_eq!(exchange.send(None, chunk(b"cd"), None), Ok(true));
-        exchange.end(End::Complete);
-        assert_eq!(announced(&news), 1);
-        let delivery = exchange.take();
-        assert!(delivery.head.is_some() && delivery.end.is_some());
-        assert_eq!(delivery.parts.len(), 2);
-        assert!(!exchange.is_running() && exchange.ended() >= exchange.began());
-    }
-
-    #[test]
-    fn a_message_after_a_look_is_announced_again() {
-        let (exchange, news) = exchange(100);
-        assert!(exchange.begin());
-        exchange.send(None, chunk(b"a"), None).unwrap();
-        assert_eq!(announced(&news), 1);
-        exchange.take();
-        exchange.send(None, chunk(b"b"), None).unwrap();
-        assert_eq!(announced(&news), 1);
-        exchange.end(End::Complete);
-        assert_eq!(announced(&news), 0, "announced already and not yet looked at");
-        assert!(exchange.take().end.is_some());
-    }
-
-    #[test]
-    fn the_window_holds_the_thread_until_credit_comes() {
-        let (exchange, _news) = exchange(4);
-        assert!(exchange.begin());
-        assert_eq!(exchange.send(None, chunk(b"abcd"), None), Ok(false));
-        let waiting = Arc::clone(&exchange);
-        let thread = std::thread::spawn(move || waiting.wait_room());
-        std::thread::sleep(Duration::from_millis(20));
-        assert!(!thread.is_finished() && exchange.is_full());
-        exchange.credit(1);
-        assert_eq!(thread.join().unwrap(), Ok(()));
-    }
-
-    #[test]
-    fn a_gone_client_releases_the_thread_and_drops_what_it_sends() {
-        let (exchange, news) = exchange(1);
-        assert!(exchange.begin());
-        assert_eq!(exchange.send(None, chunk(b"abcd"), None), Ok(false));
-        let waiting = Arc::clone(&exchange);
-        let thread = std::thread::spawn(move || waiting.wait_room());
-        let (dropped, undelivered) = exchange.abandon();
-        assert!(!dropped && undelivered.parts.len() == 1 && exchange.owner() == 0);
-        assert_eq!(thread.join().unwrap(), Err(Gone));
-        announced(&news);
-        assert_eq!(exchange.send(None, chunk(b"x"), None), Err(Gone));
-        assert_eq!(announced(&news), 0);
-    }
-
-    #[test]
-    fn a_call_abandoned_in_the_queue_never_begins() {
-        let (exchange, news) = exchange(1);
-        let job = Job::new(Arc::clone(&exchange));
-        assert!(exchange.abandon().0);
-        assert!(crate::pool::Task::is_cancelled(&job));
-        assert!(!exchange.begin());
-        drop(job);
-        assert_eq!(announced(&news), 0);
-    }
-
-    #[test]
-    fn a_job_that_is_lost_still_answers() {
-        let (exchange, news) = exchange(1);
-        let job = Job::new(Arc::clone(&exchange));
-        assert!(exchange.begin());
-        drop(job);
-        assert_eq!(announced(&news), 1);
-        let End::Failed(failure) = exchange.take().end.unwrap() else { panic!("not a failure") };
-        assert_eq!(failure.status, 500);
-    }
-
-    #[test]
-    fn a_refused_job_says_nothing() {
-        let (exchange, news) = exchange(1);
-        Job::new(exchange).refused();
-        assert_eq!(announced(&news), 0);
     }
 }

@@ -48,6 +48,11 @@ impl Fields {
         })
     }
 
+    /// How much memory they hold, in bytes.
+    pub fn size(&self) -> u64 {
+        (self.bytes.len() + size_of_val(self.ends.as_slice())) as u64
+    }
+
     /// The number of fields.
     pub fn len(&self) -> usize {
         self.ends.len()
@@ -102,7 +107,34 @@ pub enum Part {
         offset: u64,
         /// How long it is, in bytes.
         length: u64,
+        /// Tells that nginx has done with the file.
+        done: OnDrop,
     },
+}
+
+/// Does something when it is dropped, on whichever thread that happens.
+#[derive(Default)]
+pub struct OnDrop(Option<Box<dyn FnOnce() + Send>>);
+
+impl OnDrop {
+    /// Has `action` done then.
+    pub fn new(action: impl FnOnce() + Send + 'static) -> Self {
+        Self(Some(Box::new(action)))
+    }
+}
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        if let Some(action) = self.0.take() {
+            action();
+        }
+    }
+}
+
+impl fmt::Debug for OnDrop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("OnDrop").field(&self.0.is_some()).finish()
+    }
 }
 
 impl Part {

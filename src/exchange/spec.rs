@@ -103,6 +103,8 @@ pub struct Spec {
     pub pools: Vec<Pool>,
     /// More than one worker process runs these applications.
     pub multiprocess: bool,
+    /// The server can send interim responses (103).
+    pub early_hints: bool,
 }
 
 #[cfg(test)]

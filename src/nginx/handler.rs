@@ -14,7 +14,7 @@ use nginx_sys::*;
 
 use super::accel::{self, Wishes};
 use super::conf::{self, LocConf};
-use super::ffi::{DONE, ERROR, OK, guard, pool_box, wsgi_set_log_request};
+use super::ffi::{DONE, ERROR, OK, guard, pool_box, wsgi_flush, wsgi_set_log_request};
 use super::module::ngx_http_wsgi_module;
 use super::output::Outgoing;
 use super::worker::{Worker, close_on_exec_of, worker};
@@ -303,11 +303,18 @@ impl Context {
     }
 
     fn deliver(&self, delivery: Delivery) {
-        let Delivery { head, parts, end } = delivery;
-        if self.detached.get() || (head.is_none() && parts.is_empty() && end.is_none()) {
+        if self.detached.get() || delivery.is_empty() {
             return;
         }
+        let Delivery { hints, head, parts, end } = delivery;
         self.last_activity.set(now());
+        for fields in hints {
+            self.credit(fields.size());
+            // SAFETY: the request lives, and its head has not been sent.
+            if unsafe { headers::send_hints(self.r, &fields) } == ERROR {
+                return self.finish(ERROR);
+            }
+        }
         if let Some(head) = head {
             let length = matches!(end, Some(End::Complete)).then(|| parts.iter().map(|part| part.length()).sum());
             let Some(rc) = self.send_head(&head, length) else { return };
@@ -360,7 +367,9 @@ impl Context {
                 None => ERROR,
             }
         };
-        self.head_sent.set(true);
+        // A filter may have answered otherwise (416) before it got so far.
+        // SAFETY: as above.
+        self.head_sent.set(unsafe { (*self.r).header_sent() } != 0);
         Some(rc)
     }
 
@@ -377,7 +386,15 @@ impl Context {
             unsafe { (*(*self.r).connection).set_timedout(1) };
             return self.finish(NGX_HTTP_REQUEST_TIME_OUT as ngx_int_t);
         }
-        if !self.head_sent.get() || self.discard.get() {
+        if !self.head_sent.get() {
+            // What may be pending is an interim response.
+            // SAFETY: as above.
+            if unsafe { wsgi_flush(self.r) } == ERROR {
+                self.finish(ERROR);
+            }
+            return;
+        }
+        if self.discard.get() {
             return;
         }
         if write.delayed() == 0 {
@@ -463,6 +480,9 @@ impl Context {
             return;
         }
         if let (Some(exchange), Some(worker)) = (self.exchange.get(), worker()) {
+            if !exchange.is_running() {
+                worker.accept.ended(exchange.pool());
+            }
             let (dropped, undelivered) = exchange.abandon();
             if dropped {
                 worker.forget(exchange.pool());

@@ -6,8 +6,8 @@ use nginx_sys::*;
 
 use super::accel;
 use super::conf::LocConf;
-use super::ffi::{ERROR, OK, copy_to_pool, wsgi_header_multi};
-use crate::exchange::response::Head;
+use super::ffi::{ERROR, OK, copy_to_pool, wsgi_header_multi, wsgi_send_early_hints};
+use crate::exchange::response::{Fields, Head};
 
 const NO_CONTENT: u16 = NGX_HTTP_NO_CONTENT as u16;
 const NOT_MODIFIED: u16 = NGX_HTTP_NOT_MODIFIED as u16;
@@ -178,6 +178,26 @@ unsafe fn push(r: *mut ngx_http_request_t, name: &[u8], value: &[u8]) -> Option<
         header.key = key;
         header.value = value;
         Some(header)
+    }
+}
+
+/// Sends an interim response (103) with these fields, where nginx can and its directive `early_hints` lets it.
+///
+/// # Safety
+/// As [`send`].
+pub(crate) unsafe fn send_hints(r: *mut ngx_http_request_t, fields: &Fields) -> ngx_int_t {
+    // SAFETY: as the caller vouches. nginx sends what is in the response's list: for the time being, these fields alone.
+    unsafe {
+        let list = &raw mut (*r).headers_out.headers;
+        let kept = list.read();
+        if ngx_list_init(list, (*r).pool, fields.len().max(1), size_of::<ngx_table_elt_t>()) != OK {
+            list.write(kept);
+            return ERROR;
+        }
+        let pushed = fields.iter().all(|(name, value)| push(r, name, value).is_some());
+        let rc = if pushed { wsgi_send_early_hints(r) } else { ERROR };
+        list.write(kept);
+        rc
     }
 }
 

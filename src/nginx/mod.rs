@@ -1,6 +1,7 @@
 //! World 1: the event loop. Every line here runs on the thread that nginx calls, but for the log's sink.
 
 mod accel;
+mod accept;
 mod body;
 mod conf;
 mod deadlines;

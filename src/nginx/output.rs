@@ -120,7 +120,7 @@ impl Outgoing {
                 return Some(());
             }
             // SAFETY: as the caller vouches; a null answer is handled.
-            Piece::Part(Part::File { file, offset, length }) => unsafe {
+            Piece::Part(Part::File { file, offset, length, .. }) => unsafe {
                 let nginx_file = ngx_pcalloc((*r).pool, size_of::<ngx_file_t>()).cast::<ngx_file_t>().as_mut()?;
                 nginx_file.fd = file.as_raw_fd();
                 nginx_file.log = (*(*r).connection).log;

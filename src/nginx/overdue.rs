@@ -100,6 +100,9 @@ impl Overdue {
                 NGX_LOG_ALERT,
                 &format!("{lost} threads are lost to calls that do not end: the worker is recycled"),
             );
+            if let Some(worker) = worker() {
+                worker.accept.leave();
+            }
             // SAFETY: what nginx's own signal handler does; without a master nobody would start another worker.
             unsafe { ngx_quit = (ngx_process == NGX_PROCESS_WORKER as ngx_uint_t).into() };
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use nginx_sys::*;
 
+use super::accept::Accept;
 use super::ffi::{guard, wsgi_close_connections};
 use super::log::{self, Installed, Records};
 use super::overdue::Overdue;
@@ -32,6 +33,7 @@ pub(crate) struct Worker {
     pub(crate) late_bell: Arc<LateBell>,
     /// Posted when calls have been submitted in this turn of the event loop.
     submitted: UnsafeCell<ngx_event_t>,
+    pub(crate) accept: Accept,
     pub(crate) overdue: Overdue,
     /// The threads of each pool, as configured.
     pub(crate) threads: Vec<usize>,
@@ -55,14 +57,17 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
     if process != NGX_PROCESS_WORKER as ngx_uint_t && process != NGX_PROCESS_SINGLE as ngx_uint_t {
         return; // the cache manager and loader
     }
-    let Some(main) = conf::main_conf_of_cycle(cycle).filter(|main| !main.spec.apps.is_empty()) else { return };
+    // SAFETY: this is a worker, and the cycle the one that it starts with.
+    let main = unsafe { conf::main_conf_of_cycle(cycle) };
+    let Some(main) = main.filter(|main| !main.spec.apps.is_empty()) else { return };
     super::EVENT_LOOP.with(|flag| flag.set(true));
     crate::forbid_python_here();
     close_on_exec();
     leave_children_to_the_application();
 
     let mut spec = main.spec.clone();
-    spec.multiprocess = worker_processes(cycle) > 1;
+    let multiprocess = worker_processes(cycle) > 1;
+    spec.multiprocess = multiprocess;
     let (Some(eventfd), Some(late_bell)) = (eventfd().map(Arc::new), LateBell::new().map(Arc::new)) else {
         return log::alert("eventfd() or timerfd_create() failed: no application will be served");
     };
@@ -80,8 +85,10 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
             // SAFETY: an event is a struct of pointers, integers and flags, for which zero is nginx's own start.
             let submitted = UnsafeCell::new(unsafe { std::mem::zeroed::<ngx_event_t>() });
             let overdue = Overdue::new(threads.len(), cycle.log);
+            let board = main.board.as_ref().filter(|_| multiprocess);
+            let accept = Accept::new(board, threads.len(), cycle.log);
             let refusals = Cell::new((0, 0));
-            let worker = Worker { engine, news, log, late_bell, submitted, overdue, threads, refusals };
+            let worker = Worker { engine, news, log, late_bell, submitted, accept, overdue, threads, refusals };
             // SAFETY: nobody else knows of the event yet.
             unsafe {
                 (*worker.submitted.get()).handler = Some(wake_pools);
@@ -209,7 +216,15 @@ impl Worker {
     pub(crate) fn submit(&self, exchange: Arc<Exchange>) -> Result<(), Arc<Exchange>> {
         // SAFETY: the worker, and with it the event, lives as long as the process.
         unsafe { waker::post(self.submitted.get()) };
-        self.engine.submit(Job::new(exchange))
+        let pool = exchange.pool();
+        let submitted = self.engine.submit(Job::new(exchange));
+        self.accept.watch(|| self.is_full(pool));
+        submitted
+    }
+
+    /// Whether the next call of `pool` would have to wait for a thread.
+    pub(crate) fn is_full(&self, pool: usize) -> bool {
+        self.engine.is_full(pool)
     }
 
     /// A call that waited in the queue of `pool` has been cancelled.
@@ -255,6 +270,7 @@ pub(crate) fn stop() {
     let Some(worker) = worker() else { return };
     // SAFETY: written by nginx's signal handling in this thread.
     let at_once = unsafe { ngx_terminate } != 0;
+    worker.accept.leave();
     if !worker.engine.stop(if at_once { GRACE_AT_ONCE } else { GRACE }) {
         log::warn("a call still runs while the worker ends: Python is not finalised");
         // Threads still run Python: end without the C library's and Python's exit code, once nginx has done its own.

@@ -66,6 +66,24 @@ struct Scene {
     all: Condvar,
 }
 
+impl Scene {
+    fn new(config: Config, left: usize, meeting: usize) -> Arc<Self> {
+        Arc::new(Self {
+            pool: Pool::new(config),
+            gil: Gil::new(),
+            left: AtomicUsize::new(left),
+            met: Mutex::new(meeting),
+            all: Condvar::new(),
+        })
+    }
+
+    fn one_less(&self) {
+        if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.pool.stop();
+        }
+    }
+}
+
 struct Hand(Arc<Scene>);
 
 impl Worker<Call> for Hand {
@@ -90,21 +108,14 @@ impl Worker<Call> for Hand {
             drop(left);
             scene.gil.acquire();
         }
-        if scene.left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            scene.pool.stop();
-        }
+        scene.one_less();
     }
 }
 
 /// `threads` threads and a submitter, which is `early` or races them; each job must be run, and all threads return.
 fn play(threads: usize, config: Config, calls: &[Call], early: bool) {
-    let scene = Arc::new(Scene {
-        pool: Pool::new(config),
-        gil: Gil::new(),
-        left: AtomicUsize::new(calls.len()),
-        met: Mutex::new(calls.iter().filter(|call| matches!(call, Call::Meet)).count()),
-        all: Condvar::new(),
-    });
+    let meeting = calls.iter().filter(|call| matches!(call, Call::Meet)).count();
+    let scene = Scene::new(config, calls.len(), meeting);
     let submit = || {
         for &call in calls {
             assert!(scene.pool.submit(call).is_ok());
@@ -151,6 +162,70 @@ fn a_job_that_waits_for_another_gets_a_second_thread() {
 #[test]
 fn handing_over_forgets_no_job() {
     explore(2, || play(2, config(Duration::ZERO), &[Call::Short, Call::Short], true));
+}
+
+/// A thread that is summoned once it has joined, perhaps with a job at the same time, comes: else the pool never stops.
+fn summon(threads: usize, calls: usize, switches: usize) {
+    struct Summoned(Arc<Scene>, Arc<Mutex<Option<Box<dyn Fn() + Send + Sync>>>>);
+    impl Worker<Call> for Summoned {
+        fn joined(&mut self, summon: Box<dyn Fn() + Send + Sync>) {
+            *lock(&self.1) = Some(summon);
+        }
+        fn summoned(&mut self) {
+            self.0.one_less();
+        }
+        fn attach(&mut self) {
+            self.0.gil.acquire();
+        }
+        fn detach(&mut self) {
+            self.0.gil.release();
+        }
+        fn run(&mut self, _: Call) {
+            self.0.one_less();
+        }
+    }
+    explore(switches, move || {
+        let scene = Scene::new(Config::default(), calls + 1, 0);
+        let summons = Arc::new(Mutex::new(None));
+        let threads: Vec<_> = (0..threads)
+            .map(|number| {
+                let scene = Arc::clone(&scene);
+                // The first thread's is used.
+                let summons = if number == 0 { Arc::clone(&summons) } else { Arc::new(Mutex::new(None)) };
+                thread::spawn(move || scene.pool.run_thread(0, &mut Summoned(Arc::clone(&scene), summons)))
+            })
+            .collect();
+        for _ in 0..calls {
+            assert!(scene.pool.submit(Call::Short).is_ok());
+        }
+        let summon = loop {
+            match lock(&summons).take() {
+                Some(summon) => break summon,
+                None => thread::yield_now(),
+            }
+        };
+        summon();
+        drop(summon);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(scene.left.load(Ordering::Relaxed), 0);
+    });
+}
+
+#[test]
+fn a_thread_about_to_park_hears_a_summons() {
+    summon(1, 0, 4);
+}
+
+#[test]
+fn a_summons_beside_a_job() {
+    summon(1, 1, 3);
+}
+
+#[test]
+fn a_summons_is_for_one_thread_whoever_takes_the_job() {
+    summon(2, 1, 2);
 }
 
 #[test]

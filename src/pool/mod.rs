@@ -54,9 +54,16 @@ impl Default for Config {
 
 /// What a pool's thread does outside the pool. Lives on its thread.
 ///
-/// A panic in [`Self::run`] ends there. One in [`Self::attach`] or [`Self::detach`] leaves
+/// A panic in [`Self::run`] or [`Self::summoned`] ends there. One in [`Self::attach`] or [`Self::detach`] leaves
 /// [`Pool::run_thread`], for nobody knows then who has the lock; the pool goes on with the other threads.
 pub trait Worker<J> {
+    /// The thread is one of the pool's now. Whoever calls `summon`, on any thread, has [`Self::summoned`] called on
+    /// this one, soon after; it does nothing once the thread has left.
+    fn joined(&mut self, summon: Box<dyn Fn() + Send + Sync>) {
+        let _ = summon;
+    }
+    /// Somebody has called what [`Self::joined`] gave, once or several times; attached, between two jobs.
+    fn summoned(&mut self) {}
     /// Stands in line for the lane's lock; returns once it is held.
     fn attach(&mut self);
     /// Lets the lock go.
@@ -145,6 +152,12 @@ impl<J: Task> Pool<J> {
         self.0.queued()
     }
 
+    /// Whether the next job would have to wait until another one ends. A hint: threads come and go.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.0.is_full()
+    }
+
     /// What the pool is at.
     pub fn stats(&self) -> Stats {
         self.0.stats()
@@ -152,7 +165,7 @@ impl<J: Task> Pool<J> {
 
     /// Makes the calling thread one of the pool's, in a lane (0 is the first), until [`Self::stop`].
     pub fn run_thread(&self, lane: usize, worker: &mut impl Worker<J>) {
-        self.0.run_thread(lane, worker);
+        Registry::run_thread(&self.0, lane, worker);
     }
 
     /// Ends the pool: no job is accepted or begun any more, those that wait are dropped, and each thread

@@ -2,8 +2,8 @@
 
 use super::panics::guarded;
 use super::queue::{Queue, Share};
-use super::sleep::{Place, Sleep};
-use super::sync::{AtomicBool, Ordering, fence, thread};
+use super::sleep::{Place, Seat, Sleep};
+use super::sync::{Arc, AtomicBool, Ordering, fence, thread};
 use super::{Config, Stats, Task, Worker};
 
 /// Nanoseconds since the pool was made; never 0.
@@ -91,6 +91,11 @@ impl<J: Task> Registry<J> {
         self.queue.live()
     }
 
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        self.queue.live() >= self.sleep.free()
+    }
+
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
@@ -110,12 +115,18 @@ impl<J: Task> Registry<J> {
         }
     }
 
-    pub(super) fn run_thread(&self, lane: usize, worker: &mut impl Worker<J>) {
-        assert!(lane < self.sleep.lanes(), "the pool has no lane {lane}");
-        let mut member = Member { registry: self, share: self.queue.join(), place: Place::new(lane) };
+    pub(super) fn summon(&self, lane: usize, seat: &Arc<Seat>) {
+        self.sleep.summon(lane, seat);
+    }
+
+    pub(super) fn run_thread(this: &Arc<Self>, lane: usize, worker: &mut impl Worker<J>) {
+        assert!(lane < this.sleep.lanes(), "the pool has no lane {lane}");
+        let mut member = Member { registry: this, share: this.queue.join(), place: Place::new(lane) };
+        let (registry, seat) = (Arc::clone(this), member.place.seat());
+        worker.joined(Box::new(move || registry.summon(lane, &seat)));
         loop {
-            self.sleep.rest(&mut member.place, self.queue.waiting(), &self.stopped);
-            if self.is_stopped() {
+            this.sleep.rest(&mut member.place, this.queue.waiting(), &this.stopped);
+            if this.is_stopped() {
                 break;
             }
             member.seek(worker);
@@ -137,13 +148,14 @@ impl<J: Task> Member<'_, J> {
         // If all that wait are cancelled, the lock is not needed to drop them.
         let mut job = if queue.live() == 0 { queue.take(&mut self.share) } else { None };
         let is_idle = || queue.waiting().load(Ordering::Relaxed) == 0;
-        if job.is_none() && is_idle() && !sleep.is_lane_busy(&self.place) {
+        if job.is_none() && is_idle() && !self.place.is_summoned() && !sleep.is_lane_busy(&self.place) {
             return;
         }
         // Even if nothing waits now: the seeker of a busy lane saves the next `submit` a wake-up.
         sleep.set_in_line(&self.place, self.registry.clock.now());
         worker.attach();
         sleep.set_in_line(&self.place, 0);
+        self.answer_summons(worker);
         if job.is_none() && !self.registry.is_stopped() {
             job = queue.take(&mut self.share);
         }
@@ -166,10 +178,19 @@ impl<J: Task> Member<'_, J> {
         let mut next = Some(first);
         while let Some(job) = next {
             guarded(|| worker.run(job));
+            self.answer_summons(worker);
             next = if self.is_turn_over() { None } else { queue.take(&mut self.share) };
             guarded(|| worker.ended(next.is_some()));
         }
         worker.detach();
+    }
+
+    /// Attached, between two jobs.
+    #[inline]
+    fn answer_summons(&self, worker: &mut impl Worker<J>) {
+        if self.place.answer_summons() {
+            guarded(|| worker.summoned());
+        }
     }
 
     /// After a stop, or when the lane's seeker has stood in line for a whole turn.

@@ -40,9 +40,11 @@ enum Phase {
 }
 
 /// Where one thread sleeps. (Not `thread::park`: loom's forgets an `unpark` now and then.)
-struct Seat {
+pub(super) struct Seat {
     woken: Mutex<bool>,
     bell: Condvar,
+    /// This thread, and no other, has something to see to.
+    summoned: AtomicBool,
 }
 
 impl Seat {
@@ -70,8 +72,26 @@ pub(super) struct Place {
 impl Place {
     /// A place in `lane` for one thread.
     pub(super) fn new(lane: usize) -> Self {
-        let seat = Seat { woken: Mutex::new(false), bell: Condvar::new() };
+        let seat = Seat { woken: Mutex::new(false), bell: Condvar::new(), summoned: AtomicBool::new(false) };
         Self { lane, phase: Phase::Away, seat: Arc::new(seat) }
+    }
+
+    /// The seat, for [`Sleep::summon`].
+    pub(super) fn seat(&self) -> Arc<Seat> {
+        Arc::clone(&self.seat)
+    }
+
+    /// Whether the thread has been summoned and has not come yet.
+    #[inline]
+    pub(super) fn is_summoned(&self) -> bool {
+        self.seat.summoned.load(Ordering::Relaxed)
+    }
+
+    /// The thread comes now: true once for any number of summonses before.
+    #[inline]
+    pub(super) fn answer_summons(&self) -> bool {
+        // Acquire: what it was summoned for has been laid ready.
+        self.is_summoned() && self.seat.summoned.swap(false, Ordering::Acquire)
     }
 }
 
@@ -201,7 +221,8 @@ impl Sleep {
         lane.publish(&state);
         // Either whoever adds a job from here on finds this thread parked, or the job is seen here.
         fence(Ordering::SeqCst);
-        if stopped.load(Ordering::Relaxed) || self.wants(state.counts(), waiting.load(Ordering::Relaxed)) {
+        let wanted = self.wants(state.counts(), waiting.load(Ordering::Relaxed));
+        if wanted || place.is_summoned() || stopped.load(Ordering::Relaxed) {
             state.stack.pop();
             state.shift(place, Phase::Seeking);
             lane.publish(&state);
@@ -236,6 +257,21 @@ impl Sleep {
         self.arrived(waiting);
     }
 
+    /// Has this very thread come, however many others seek: at once if it is parked, else after its job.
+    pub(super) fn summon(&self, lane: usize, seat: &Arc<Seat>) {
+        let lane = &self.lanes[lane];
+        let mut state = lock(&lane.state);
+        // Under the mutex: `rest` finds either the flag set or the thread not yet on the stack that is searched here.
+        seat.summoned.store(true, Ordering::Release);
+        let Some(place) = state.stack.iter().position(|other| Arc::ptr_eq(other, seat)) else { return };
+        state.stack.remove(place);
+        state.seeking += 1;
+        state.wakeups += 1;
+        lane.publish(&state);
+        drop(state);
+        seat.wake();
+    }
+
     /// Wakes every thread; the flag that they look at has been set.
     pub(super) fn wake_all(&self) {
         for lane in &self.lanes {
@@ -267,6 +303,12 @@ impl Sleep {
     /// Whether a call runs, or may be blocked, in the thread's lane.
     pub(super) fn is_lane_busy(&self, place: &Place) -> bool {
         self.lanes[place.lane].counts().running > 0
+    }
+
+    /// The threads that have no job.
+    #[inline]
+    pub(super) fn free(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.counts()).map(|counts| counts.parked + counts.seeking).sum()
     }
 
     pub(super) fn lanes(&self) -> usize {

@@ -135,6 +135,10 @@ def public_module():
 public_module()
 
 
+def no_early_hints(headers):
+    """wsgi.early_hints where this nginx has no 103 responses: nothing is sent."""
+
+
 # ---- signals are nginx's ----
 
 def restrict_signals():

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::object::{Attached, Object, Py};
-use crate::exchange::response::{Chunk, Part, Payload};
+use crate::exchange::response::{Chunk, OnDrop, Part, Payload};
 
 /// From this size on, bytes are not copied.
 pub(super) const SHARED_FROM: usize = 16 * 1024;
@@ -150,6 +150,14 @@ impl Batch {
             self.length += part.length();
             self.parts.push(part);
         }
+    }
+
+    /// Where to put what is to be told when nginx has done with the file in here; `None`: there is no file.
+    pub(super) fn file_done(&mut self) -> Option<&mut OnDrop> {
+        self.parts.iter_mut().find_map(|part| match part {
+            Part::File { done, .. } => Some(done),
+            Part::Chunk(_) => None,
+        })
     }
 
     fn end_of_small(&mut self) {

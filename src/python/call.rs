@@ -1,21 +1,24 @@
 //! One call from its job to its end: the application, its result, `close()`.
 
+use std::cell::RefCell;
 use std::mem;
 use std::sync::Arc;
 
 use super::bytes::{Batch, Graveyard};
 use super::class;
-use super::environ::Familiar;
+use super::client::Disconnected;
+use super::closing::{Closings, Unclosed};
+use super::environ::{Familiar, Own};
 use super::errors::{self, InCall};
 use super::file_wrapper;
 use super::fork;
 use super::input::Input;
 use super::interpreter::Python;
-use super::object::{Attached, Object, Raised, Result};
+use super::object::{Attached, Context, Object, Raised, Result};
 use super::start_response::{Response, Sent};
 use crate::exchange::Exchange;
 use crate::exchange::log::Level;
-use crate::exchange::response::{End, Failure};
+use crate::exchange::response::{End, Failure, OnDrop};
 
 /// So many copied bytes travel as one message; what has more goes out in several, at the client's pace.
 const MOST_COPIED: usize = 1024 * 1024;
@@ -30,12 +33,19 @@ enum Problem<'py> {
 
 type Outcome<'py, T> = std::result::Result<T, Problem<'py>>;
 
+/// What a thread brings to each of its calls.
+#[derive(Default)]
+pub(super) struct Kit {
+    pub(super) familiar: Familiar,
+    pub(super) closings: RefCell<Closings>,
+}
+
 /// Runs a call that has begun, to its end.
 pub(super) fn run(
     py: Attached<'_>,
     python: &Python,
     graveyard: &Arc<Graveyard>,
-    familiar: &mut Familiar,
+    kit: &mut Kit,
     exchange: &Arc<Exchange>,
 ) {
     let app = &python.apps[exchange.app()];
@@ -44,10 +54,11 @@ pub(super) fn run(
         return exchange.end(End::Failed(failure(record)));
     };
     let _in_call = InCall::new(exchange.origin());
-    let _context = py.fresh_context();
-    match arguments(py, python, graveyard, familiar, exchange) {
+    let context = &py.fresh_context();
+    match arguments(py, python, graveyard, &mut kit.familiar, exchange) {
         Ok((environ, start_response)) => {
-            let call = Call { py, python, graveyard, exchange, app: &app.name, start_response };
+            let (closings, app) = (&kit.closings, &app.name);
+            let call = Call { py, python, graveyard, closings, context, exchange, app, start_response };
             call.run(application.get(py), environ);
         }
         Err(raised) => {
@@ -65,12 +76,22 @@ fn arguments<'py>(
     familiar: &mut Familiar,
     exchange: &Arc<Exchange>,
 ) -> Result<'py, (Object<'py>, Object<'py>)> {
-    let input = class::instantiate(python.classes.input.get(py), Input::new(exchange.clone()))?;
+    let own = Own {
+        input: &class::instantiate(python.classes.input.get(py), Input::new(exchange.clone()))?,
+        client_disconnected: &class::instantiate(
+            python.classes.disconnected.get(py),
+            Disconnected::new(exchange.clone()),
+        )?,
+    };
     let template = python.templates[exchange.pool()].get(py);
-    let environ = python.keys.environ(template, &exchange.request, &input, familiar)?;
+    let environ = python.keys.environ(template, &exchange.request, &own, familiar)?;
     let name = python.apps[exchange.app()].name.clone();
     let response = Response::new(exchange.clone(), graveyard.clone(), name, python.write, environ.is_head);
-    Ok((environ.dict, class::instantiate(python.classes.response.get(py), response)?))
+    let start_response = class::instantiate(python.classes.response.get(py), response)?;
+    if let Some(early_hints) = python.early_hints {
+        environ.dict.set_item(python.keys.early_hints.get(py), &early_hints.to(&start_response)?)?;
+    }
+    Ok((environ.dict, start_response))
 }
 
 fn failure(record: String) -> Failure {
@@ -82,6 +103,8 @@ struct Call<'a, 'py> {
     py: Attached<'py>,
     python: &'a Python,
     graveyard: &'a Arc<Graveyard>,
+    closings: &'a RefCell<Closings>,
+    context: &'a Option<Context<'py>>,
     exchange: &'a Arc<Exchange>,
     app: &'a str,
     start_response: Object<'py>,
@@ -108,9 +131,15 @@ impl<'py> Call<'_, 'py> {
         self.leave_if_child(result.as_ref().err());
         match result {
             Ok(result) => {
-                let delivered = self.deliver(&result);
+                let mut delivered = self.deliver(&result);
                 self.leave_if_child(delivered.as_ref().err());
-                let outcome = self.close(&result, delivered);
+                let outcome = match delivered.as_mut().ok().and_then(Batch::file_done) {
+                    Some(done) => {
+                        *done = self.close_when_sent(&result);
+                        delivered
+                    }
+                    None => self.close(&result, delivered),
+                };
                 self.leave_if_child(outcome.as_ref().err());
                 self.finish(outcome);
             }
@@ -216,11 +245,7 @@ impl<'py> Call<'_, 'py> {
         if result.is_plain_sequence() {
             return delivered;
         }
-        let closed = result.attr_or_none(self.python.names.close.get(self.py)).and_then(|close| match close {
-            Some(close) => close.call(&[]).map(drop),
-            None => Ok(()),
-        });
-        let closed = closed.map_err(|raised| Problem::Raised("exception in close()", raised));
+        let closed = close(self.py, self.python, result).map_err(in_close);
         match (delivered, closed) {
             (delivered, Ok(())) => delivered,
             (Ok(_), Err(problem)) => Err(problem),
@@ -229,6 +254,12 @@ impl<'py> Call<'_, 'py> {
                 Err(first)
             }
         }
+    }
+
+    /// Has the result's `close()` called once what is returned has been dropped.
+    fn close_when_sent(&self, result: &Object<'py>) -> OnDrop {
+        let context = self.context.as_ref().map(Context::object);
+        self.closings.borrow_mut().keep(result.clone(), context, self.exchange)
     }
 
     /// Sends the end.
@@ -274,6 +305,33 @@ impl<'py> Call<'_, 'py> {
             self.python.leave_child(self.py, raised);
         }
     }
+}
+
+/// Closes a response whose file nginx has done with, as if its call were still under way.
+pub(super) fn close_sent(py: Attached<'_>, python: &Python, unclosed: Unclosed) {
+    let Unclosed { response, context, exchange, .. } = unclosed;
+    let _in_call = InCall::new(exchange.origin());
+    let _context = context.and_then(|context| py.enter(context.release(py)));
+    let closed = close(py, python, &response.release(py));
+    if fork::is_child() {
+        python.leave_child(py, closed.as_ref().err());
+    }
+    if let Err(raised) = closed {
+        let record = python.describe(py, &python.apps[exchange.app()].name, "exception in close()", &raised);
+        errors::write(Level::Error, (record + &exchange.context()).as_bytes());
+    }
+}
+
+/// Calls `close()` if there is one.
+fn close<'py>(py: Attached<'py>, python: &Python, result: &Object<'py>) -> Result<'py, ()> {
+    match result.attr_or_none(python.names.close.get(py))? {
+        Some(close) => close.call(&[]).map(drop),
+        None => Ok(()),
+    }
+}
+
+fn in_close(raised: Raised<'_>) -> Problem<'_> {
+    Problem::Raised("exception in close()", raised)
 }
 
 fn in_step(raised: Raised<'_>) -> Problem<'_> {

@@ -51,7 +51,7 @@ pub(super) struct Behaviour {
 /// A method of a type.
 pub(super) struct Method {
     pub(super) name: &'static CStr,
-    pub(super) shim: ffi::PyCFunctionFast,
+    pub(super) shim: ffi::PyCFunctionFastWithKeywords,
     pub(super) doc: &'static CStr,
 }
 
@@ -166,8 +166,8 @@ fn leak<T>(table: Vec<T>) -> *mut c_void {
 fn definition(method: &Method) -> ffi::PyMethodDef {
     ffi::PyMethodDef {
         ml_name: method.name.as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFast: method.shim },
-        ml_flags: ffi::METH_FASTCALL,
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: method.shim },
+        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
         ml_doc: method.doc.as_ptr(),
     }
 }
@@ -279,22 +279,53 @@ unsafe extern "C" fn refuse_new(
     }
 }
 
+/// Arguments as CPython's fast calls hand them over.
+#[derive(Clone, Copy)]
+pub(super) struct Passed {
+    pub(super) arguments: *const *mut ffi::PyObject,
+    /// How many are positional; the named ones follow them.
+    pub(super) count: isize,
+    /// A tuple of the names, or null.
+    pub(super) names: *mut ffi::PyObject,
+}
+
+impl Passed {
+    /// All of them. One may be named, if its name is `keyword`; it must be the only one then.
+    ///
+    /// # Safety
+    /// The interpreter passes them, and they live for all of `'a`.
+    unsafe fn take<'a, 'py>(self, py: Attached<'py>, keyword: &str) -> Result<'py, &'a [Borrowed<'a, 'py>]> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let named = if self.names.is_null() { 0 } else { ffi::PyTuple_Size(self.names) };
+            let is_keyword = || {
+                let name = Borrowed::new(py, ffi::PyTuple_GetItem(self.names, 0));
+                name.as_latin1() == Ok(keyword.as_bytes())
+            };
+            match (self.count, named) {
+                (_, 0) => Ok(Borrowed::array(py, self.arguments, self.count as usize)),
+                (0, 1) if is_keyword() => Ok(Borrowed::array(py, self.arguments, 1)),
+                _ => Err(Raised::new(py, Kind::Type, "unexpected keyword arguments")),
+            }
+        }
+    }
+}
+
 /// The body of a method's shim.
 ///
 /// # Safety
-/// The interpreter calls a method of `T`'s type: `slf` is an instance, `arguments` are `count` objects.
+/// The interpreter calls a method of `T`'s type: `slf` is an instance, and it passes the arguments.
 pub(super) unsafe fn call_method<T: Class>(
     slf: *mut ffi::PyObject,
-    arguments: *const *mut ffi::PyObject,
-    count: isize,
+    passed: Passed,
+    keyword: &str,
     method: for<'py> fn(&Call<'_, 'py, T>) -> Result<'py, Object<'py>>,
 ) -> *mut ffi::PyObject {
     // SAFETY: the caller's promise.
     unsafe {
         callback(ptr::null_mut(), |py| {
             let object = Borrowed::new(py, slf);
-            let arguments = Borrowed::array(py, arguments, count as usize);
-            let call = Call { py, this: value::<T>(&object), arguments };
+            let call = Call { py, this: value::<T>(&object), arguments: passed.take(py, keyword)? };
             method(&call).map(Object::into_ptr)
         })
     }
@@ -303,18 +334,13 @@ pub(super) unsafe fn call_method<T: Class>(
 /// The body of a module function's shim.
 ///
 /// # Safety
-/// The interpreter calls it: `arguments` are `count` objects.
+/// The interpreter calls it, and passes the arguments.
 pub(super) unsafe fn call_function(
-    arguments: *const *mut ffi::PyObject,
-    count: isize,
+    passed: Passed,
     function: for<'py> fn(Attached<'py>, &[Borrowed<'_, 'py>]) -> Result<'py, Object<'py>>,
 ) -> *mut ffi::PyObject {
     // SAFETY: the caller's promise.
-    unsafe {
-        callback(ptr::null_mut(), |py| {
-            function(py, Borrowed::array(py, arguments, count as usize)).map(Object::into_ptr)
-        })
-    }
+    unsafe { callback(ptr::null_mut(), |py| function(py, passed.take(py, "")?).map(Object::into_ptr)) }
 }
 
 /// The body of a getter's or an `__next__` shim; `None`: the iterator's end.
@@ -334,16 +360,21 @@ pub(super) unsafe fn call_slot<T: Class>(
     }
 }
 
-/// A [`Method`] from a function on [`Call`].
+/// A [`Method`] from a function on [`Call`]; with a keyword, its only argument may be named by that.
 macro_rules! method {
-    ($class:ty, $name:literal, $function:expr, $doc:literal) => {{
+    ($class:ty, $name:literal, $function:expr, $doc:literal) => {
+        $crate::python::class::method!($class, $name, $function, $doc, "")
+    };
+    ($class:ty, $name:literal, $function:expr, $doc:literal, $keyword:literal) => {{
         unsafe extern "C" fn shim(
             slf: *mut pyo3_ffi::PyObject,
-            arguments: *mut *mut pyo3_ffi::PyObject,
+            arguments: *const *mut pyo3_ffi::PyObject,
             count: isize,
+            names: *mut pyo3_ffi::PyObject,
         ) -> *mut pyo3_ffi::PyObject {
-            // SAFETY: CPython calls it as the method of an instance, with `count` arguments.
-            unsafe { $crate::python::class::call_method::<$class>(slf, arguments, count, $function) }
+            let passed = $crate::python::class::Passed { arguments, count, names };
+            // SAFETY: CPython calls it as the method of an instance.
+            unsafe { $crate::python::class::call_method::<$class>(slf, passed, $keyword, $function) }
         }
         $crate::python::class::Method { name: $name, shim, doc: $doc }
     }};
@@ -354,11 +385,13 @@ macro_rules! function {
     ($name:literal, $function:expr, $doc:literal) => {{
         unsafe extern "C" fn shim(
             _module: *mut pyo3_ffi::PyObject,
-            arguments: *mut *mut pyo3_ffi::PyObject,
+            arguments: *const *mut pyo3_ffi::PyObject,
             count: isize,
+            names: *mut pyo3_ffi::PyObject,
         ) -> *mut pyo3_ffi::PyObject {
-            // SAFETY: CPython calls it with `count` arguments.
-            unsafe { $crate::python::class::call_function(arguments, count, $function) }
+            let passed = $crate::python::class::Passed { arguments, count, names };
+            // SAFETY: CPython calls it.
+            unsafe { $crate::python::class::call_function(passed, $function) }
         }
         $crate::python::class::Method { name: $name, shim, doc: $doc }
     }};

@@ -33,6 +33,8 @@ const URL_SCHEME: &[u8] = b"wsgi.url_scheme";
 pub(super) struct Keys {
     /// By index into [`KNOWN`].
     known: Vec<Py>,
+    client_disconnected: Py,
+    pub(super) early_hints: Py,
     input: Py,
     url_scheme: Py,
     https: Py,
@@ -42,6 +44,8 @@ pub(super) struct Keys {
 pub(super) struct Common<'a, 'py> {
     /// `wsgi.errors`.
     pub(super) errors: &'a Object<'py>,
+    /// `wsgi.early_hints`, where nginx cannot send any.
+    pub(super) early_hints: &'a Object<'py>,
     /// `wsgi.file_wrapper`.
     pub(super) file_wrapper: &'a Object<'py>,
     /// `wsgi.multithread`.
@@ -50,10 +54,20 @@ pub(super) struct Common<'a, 'py> {
     pub(super) multiprocess: bool,
 }
 
+/// Objects of one call alone.
+pub(super) struct Own<'a, 'py> {
+    /// `wsgi.input`.
+    pub(super) input: &'a Object<'py>,
+    /// `ngx_wsgi.client_disconnected`.
+    pub(super) client_disconnected: &'a Object<'py>,
+}
+
 impl Keys {
     pub(super) fn new(py: Attached<'_>) -> Result<'_, Self> {
         Ok(Self {
             known: KNOWN.iter().map(|key| Ok(py.interned(key)?.keep())).collect::<Result<_>>()?,
+            client_disconnected: py.interned("ngx_wsgi.client_disconnected")?.keep(),
+            early_hints: py.interned("wsgi.early_hints")?.keep(),
             input: py.interned("wsgi.input")?.keep(),
             url_scheme: py.interned("wsgi.url_scheme")?.keep(),
             https: py.interned("https")?.keep(),
@@ -62,7 +76,8 @@ impl Keys {
 
     /// All references, to be released.
     pub(super) fn into_all(self) -> impl Iterator<Item = Py> {
-        self.known.into_iter().chain([self.input, self.url_scheme, self.https])
+        let Self { known, client_disconnected, early_hints, input, url_scheme, https } = self;
+        known.into_iter().chain([client_disconnected, early_hints, input, url_scheme, https])
     }
 
     /// The template of a pool's calls.
@@ -77,6 +92,8 @@ impl Keys {
         let yes = py.bool(true);
         let version = py.pair(&py.int(1)?, &py.int(0)?)?;
         let entries = [
+            ("ngx_wsgi.client_disconnected", &py.none()),
+            ("wsgi.early_hints", common.early_hints),
             ("wsgi.version", &version),
             ("wsgi.url_scheme", &py.interned("http")?),
             ("wsgi.input", &py.none()),
@@ -98,7 +115,7 @@ impl Keys {
         &self,
         template: &Object<'py>,
         request: &Request,
-        input: &Object<'py>,
+        own: &Own<'_, 'py>,
         familiar: &mut Familiar,
     ) -> Result<'py, Environ<'py>> {
         let py = template.py();
@@ -125,7 +142,8 @@ impl Keys {
         if https && !scheme_given {
             dict.set_item(self.url_scheme.get(py), self.https.get(py))?;
         }
-        dict.set_item(self.input.get(py), input)?;
+        dict.set_item(self.input.get(py), own.input)?;
+        dict.set_item(self.client_disconnected.get(py), own.client_disconnected)?;
         Ok(Environ { dict, is_head })
     }
 }

@@ -11,7 +11,7 @@ use pyo3_ffi as ffi;
 use super::class::{self, Attribute, Behaviour, Call, Class, Method, attribute, method, next};
 use super::interpreter::Python;
 use super::object::{Attached, Borrowed, Object, Py, Raised, Result, callback};
-use crate::exchange::response::Part;
+use crate::exchange::response::{OnDrop, Part};
 
 /// The size of a block when the application names none.
 const BLOCK: u64 = 8192;
@@ -60,7 +60,7 @@ fn open_range(descriptor: i32, position: i64, limit: u64) -> io::Result<Option<P
     };
     let offset = u64::try_from(offset).map_err(|_| io::Error::last_os_error())?;
     let length = status.len().saturating_sub(offset).min(limit);
-    Ok(Some(Part::File { file, offset, length }))
+    Ok(Some(Part::File { file, offset, length, done: OnDrop::default() }))
 }
 
 fn names<'py>(py: Attached<'py>) -> Result<'py, (Object<'py>, Object<'py>)> {

@@ -1,7 +1,7 @@
 //! What `start_response` is given: checked against PEP 3333 and RFC 9110, so that nothing in it can split a response.
 
 use super::object::{Attached, Kind, NotLatin1, Object, Raised, Result};
-use crate::exchange::response::Head;
+use crate::exchange::response::{Fields, Head};
 
 /// Fields that belong to the connection, hence to the server.
 const HOP_BY_HOP: [&[u8]; 9] = [
@@ -30,6 +30,21 @@ pub(super) struct Start {
 pub(super) fn check<'py>(py: Attached<'py>, status: &Object<'py>, headers: &Object<'py>) -> Result<'py, Start> {
     let mut start = Start { head: Head::default(), declared: None, dropped: Vec::new() };
     check_status(py, status, &mut start.head)?;
+    check_fields(py, headers, &mut start)?;
+    Ok(start)
+}
+
+/// Checks the fields of an interim response. It has no body, hence no length.
+pub(super) fn check_hints<'py>(py: Attached<'py>, headers: &Object<'py>) -> Result<'py, Fields> {
+    let mut start = Start { head: Head::default(), declared: None, dropped: Vec::new() };
+    check_fields(py, headers, &mut start)?;
+    let mut fields = Fields::default();
+    let is_fit = |name: &[u8]| ![&b"content-length"[..], b"connection"].iter().any(|no| name.eq_ignore_ascii_case(no));
+    start.head.fields.iter().filter(|(name, _)| is_fit(name)).for_each(|(name, value)| fields.push(name, value));
+    Ok(fields)
+}
+
+fn check_fields<'py>(py: Attached<'py>, headers: &Object<'py>, start: &mut Start) -> Result<'py, ()> {
     let list = headers.sequence().filter(|sequence| sequence.list).ok_or_else(|| {
         let message = format!("the headers must be a list of tuples, not {}", headers.type_name());
         Raised::new(py, Kind::Type, &message)
@@ -37,9 +52,9 @@ pub(super) fn check<'py>(py: Attached<'py>, status: &Object<'py>, headers: &Obje
     start.head.fields.reserve(list.len());
     for index in 0..list.len() {
         let Some(item) = list.item(index) else { break };
-        check_item(py, index, &item, &mut start)?;
+        check_item(py, index, &item, start)?;
     }
-    Ok(start)
+    Ok(())
 }
 
 /// A str that must be latin-1; `what` names it.

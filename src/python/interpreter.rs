@@ -10,6 +10,7 @@ use pyo3_ffi as ffi;
 use super::app::{self, App};
 use super::bytes::Graveyard;
 use super::class::{self, Bound};
+use super::client::Disconnected;
 use super::environ::{Common, Keys};
 use super::errors;
 use super::file_wrapper::FileWrapper;
@@ -44,6 +45,7 @@ pub(super) struct Classes {
     pub(super) response: Py,
     pub(super) input: Py,
     pub(super) file_wrapper: Py,
+    pub(super) disconnected: Py,
 }
 
 /// Names of attributes.
@@ -88,6 +90,8 @@ pub(super) struct Python {
     pub(super) request_timeout: Py,
     pub(super) functions: Functions,
     pub(super) write: &'static Bound,
+    /// `None` where nginx cannot send any.
+    pub(super) early_hints: Option<&'static Bound>,
 }
 
 impl Python {
@@ -111,13 +115,16 @@ impl Python {
             response: class::create::<Response>(py)?.keep(),
             input: class::create::<Input>(py)?.keep(),
             file_wrapper: class::create::<FileWrapper>(py)?.keep(),
+            disconnected: class::create::<Disconnected>(py)?.keep(),
         };
         let keys = Keys::new(py)?;
-        let errors = module.named("errors")?;
+        let (errors, no_early_hints) = (module.named("errors")?, module.named("no_early_hints")?);
         let template = |threads: usize| {
             let file_wrapper = classes.file_wrapper.get(py);
             let (multithread, multiprocess) = (threads > 1, spec.multiprocess);
-            Ok(keys.template(py, &Common { errors: &errors, file_wrapper, multithread, multiprocess })?.keep())
+            let (errors, early_hints) = (&errors, &no_early_hints);
+            let common = Common { errors, early_hints, file_wrapper, multithread, multiprocess };
+            Ok(keys.template(py, &common)?.keep())
         };
         let templates = spec.pools.iter().map(|pool| template(pool.threads)).collect::<Result<_>>()?;
         // The first application's packages come first.
@@ -133,6 +140,7 @@ impl Python {
             request_timeout: module.named("RequestTimeout")?.keep(),
             names: Names { close: py.interned("close")?.keep() },
             write: Response::write_method(),
+            early_hints: spec.early_hints.then(Response::early_hints_method),
             classes,
             functions,
         })
@@ -140,8 +148,8 @@ impl Python {
 
     /// Releases everything, at the end of the interpreter.
     pub(super) fn release(self, py: Attached<'_>) {
-        let Self { state: _, apps, templates, keys, classes, names, request_timeout, functions, write: _ } = self;
-        let Classes { response, input, file_wrapper } = classes;
+        let Self { apps, templates, keys, classes, names, request_timeout, functions, .. } = self;
+        let Classes { response, input, file_wrapper, disconnected } = classes;
         let Functions {
             add_virtualenv,
             describe,
@@ -155,9 +163,11 @@ impl Python {
             stack,
         } = functions;
         let functions = [add_virtualenv, describe, exit_code, flush, forget_thread, load_or_explain, name_thread];
-        let others = [sendable, shut_down, stack, response, input, file_wrapper, names.close, request_timeout];
+        let others = [sendable, shut_down, stack, names.close, request_timeout];
+        let classes = [response, input, file_wrapper, disconnected];
         let callables = apps.into_iter().filter_map(|app| app.callable);
-        for reference in functions.into_iter().chain(others).chain(callables).chain(templates).chain(keys.into_all()) {
+        let all = functions.into_iter().chain(others).chain(classes).chain(callables).chain(templates);
+        for reference in all.chain(keys.into_all()) {
             drop(reference.release(py));
         }
     }

@@ -8,6 +8,8 @@ mod app;
 mod bytes;
 mod call;
 mod class;
+mod client;
+mod closing;
 mod cursor;
 mod environ;
 mod errors;
@@ -26,6 +28,7 @@ mod tests;
 mod thread;
 mod virtualenv;
 
+pub use closing::Summon;
 pub use init::version;
 pub use interpreter::Interpreter;
 pub use main_thread::{BuildInfo, Main, Spawn};

@@ -83,6 +83,11 @@ impl Response {
         Bound::new(&method!(Response, c"write", write, c"Send bytes of the response body."))
     }
 
+    /// `wsgi.early_hints`, to be bound to each response.
+    pub(super) fn early_hints_method() -> &'static Bound {
+        Bound::new(&method!(Response, c"early_hints", early_hints, c"Send a 103 response with these headers."))
+    }
+
     /// Never held while waiting for the interpreter, as no Python code runs under it.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -312,6 +317,24 @@ fn write<'py>(call: &Call<'_, 'py, Response>) -> Result<'py, Object<'py>> {
         Sent::Full if !response.wait_room(py) => Err(gone(py)),
         Sent::Gone if !fork::is_child() => Err(gone(py)),
         _ => Ok(py.none()),
+    }
+}
+
+/// `wsgi.early_hints(headers)`: an interim response. Behind the head it is nothing.
+fn early_hints<'py>(call: &Call<'_, 'py, Response>) -> Result<'py, Object<'py>> {
+    let (py, response) = (call.py, call.this);
+    let fields = head::check_hints(py, call.only("early_hints")?)?;
+    let sent = {
+        let state = response.state();
+        if state.head_sent || state.over || fields.is_empty() || fork::is_child() {
+            return Ok(py.none());
+        }
+        response.exchange.send_hints(fields)
+    };
+    match sent {
+        Ok(true) => Ok(py.none()),
+        Ok(false) if response.wait_room(py) => Ok(py.none()),
+        _ => Err(gone(py)),
     }
 }
 

@@ -6,9 +6,10 @@ use std::{mem, ptr};
 
 use pyo3_ffi as ffi;
 
-use super::call;
+use super::call::{self, Kit};
+use super::closing::Summon;
 use super::environ::Familiar;
-use super::interpreter::Interpreter;
+use super::interpreter::{Interpreter, Python};
 use super::object::Attached;
 use super::{errors, role};
 use crate::exchange::Job;
@@ -22,7 +23,7 @@ pub struct Thread {
     state: *mut ffi::PyThreadState,
     ident: u64,
     attached: bool,
-    familiar: Familiar,
+    kit: Kit,
     /// It stays on the thread that made it.
     here: PhantomData<*mut ()>,
 }
@@ -45,8 +46,7 @@ impl Thread {
         // SAFETY: asks for the number of this very thread.
         let ident = unsafe { ffi::PyThread_get_thread_ident() };
         let interpreter = Arc::clone(interpreter);
-        let mut thread =
-            Self { interpreter, state, ident, attached: false, familiar: Familiar::default(), here: PhantomData };
+        let mut thread = Self { interpreter, state, ident, attached: false, kit: Kit::default(), here: PhantomData };
         thread.prepare();
         thread
     }
@@ -62,7 +62,7 @@ impl Thread {
         // SAFETY: attached, until the end of this function.
         let py = unsafe { Attached::assume() };
         // Not without memory, and then the thread works without it.
-        self.familiar = Familiar::new(py).unwrap_or_default();
+        self.kit.familiar = Familiar::new(py).unwrap_or_default();
         let _ = py
             .text(current.name().unwrap_or("wsgi"))
             .and_then(|name| python.functions.name_thread.get(py).call(&[&name]));
@@ -90,6 +90,19 @@ impl Thread {
         }
     }
 
+    /// Names who has this thread call [`Self::close_sent`] when there is something to close.
+    pub fn set_summon(&mut self, summon: Summon) {
+        self.kit.closings.borrow_mut().set_summon(summon);
+    }
+
+    /// Closes the responses whose files nginx has done with. The thread is attached.
+    pub fn close_sent(&mut self) {
+        if let (Ok(python), true) = (&self.interpreter.python, self.attached) {
+            // SAFETY: attached, until after this function at least.
+            close_due(unsafe { Attached::assume() }, python, &self.kit);
+        }
+    }
+
     /// Runs a call, unless it has been cancelled. The thread is attached afterwards.
     pub fn run(&mut self, job: Job) {
         let exchange = job.exchange();
@@ -109,15 +122,22 @@ impl Thread {
         let py = unsafe { Attached::assume() };
         exchange.set_thread(self.ident);
         self.interpreter.graveyard.clear(py);
-        call::run(py, python, &self.interpreter.graveyard, &mut self.familiar, exchange);
+        call::run(py, python, &self.interpreter.graveyard, &mut self.kit, exchange);
         if exchange.was_interrupted() {
             py.clear_interrupt(self.ident);
         }
+        close_due(py, python, &self.kit);
         self.interpreter.graveyard.clear(py);
         if let Some(stray) = py.stray() {
             errors::write(Level::Alert, python.describe(py, "", "an exception was left behind", &stray).as_bytes());
         }
     }
+}
+
+fn close_due(py: Attached<'_>, python: &Python, kit: &Kit) {
+    // What is closed may be long about it, and may be told of others meanwhile.
+    let due = kit.closings.borrow_mut().due();
+    due.into_iter().for_each(|unclosed| call::close_sent(py, python, unclosed));
 }
 
 impl Drop for Thread {
@@ -131,8 +151,10 @@ impl Drop for Thread {
         unsafe {
             let py = Attached::assume();
             self.interpreter.graveyard.clear(py);
-            mem::take(&mut self.familiar).release(py);
+            mem::take(&mut self.kit.familiar).release(py);
             if let Ok(python) = &self.interpreter.python {
+                let rest = self.kit.closings.borrow_mut().all();
+                rest.into_iter().for_each(|unclosed| call::close_sent(py, python, unclosed));
                 drop(python.functions.forget_thread.get(py).call(&[]));
             }
             ffi::PyThreadState_Clear(self.state);

@@ -12,6 +12,8 @@ class Stream:
 
     def __init__(self):
         self.fields = []
+        # The fields of interim (1xx) responses, each by itself.
+        self.interim = []
         self.body = b""
         self.chunks = []
         self.ended = False
@@ -106,6 +108,8 @@ class Connection:
             return
         elif isinstance(event, h2.events.ResponseReceived):
             stream.fields = [(_text(name), _text(value)) for name, value in event.headers]
+        elif isinstance(event, h2.events.InformationalResponseReceived):
+            stream.interim.append([(_text(name), _text(value)) for name, value in event.headers])
         elif isinstance(event, h2.events.DataReceived):
             stream.body += event.data
             stream.chunks.append((time.monotonic(), event.data))
@@ -128,6 +132,13 @@ class Connection:
         while not stream.fields and not stream.ended and not self.closed:
             self._receive()
         return stream
+
+    def interim(self, number):
+        """Reads until an interim response has come on the stream; returns its fields."""
+        stream = self.streams[number]
+        while not stream.interim and not stream.ended and not self.closed:
+            self._receive()
+        return stream.interim[0]
 
 
 def _text(value):

@@ -13,6 +13,7 @@ use std::rc::Rc;
 
 use nginx_sys::*;
 
+use super::accept::Board;
 use super::ffi::{ERROR, UNSET, copy_to_pool, guard, pool_box};
 use super::module::ngx_http_wsgi_module;
 use crate::exchange::spec;
@@ -176,6 +177,8 @@ pub(crate) struct MainConf {
     passes: Vec<Pass>,
     /// What the passes come to; made by [`resolve`].
     pub(crate) spec: spec::Spec,
+    /// What the workers tell each other; made by [`resolve`] where there is a `wsgi_pass`.
+    pub(crate) board: Option<Board>,
     /// Indices of the nginx variables that a request's snapshot reads.
     pub(crate) variables: Variables,
 }
@@ -284,6 +287,7 @@ pub(crate) unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_
         virtualenv: None,
         passes: Vec::new(),
         spec: spec::Spec::default(),
+        board: None,
         variables: Variables::default(),
     };
     // SAFETY: nginx hands a valid `cf`.
@@ -396,9 +400,12 @@ pub(crate) unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_in
     guard(ERROR, || resolve(cf))
 }
 
-/// The configuration of `http` in `cycle`; `None` without an http block.
-pub(crate) fn main_conf_of_cycle(cycle: &ngx_cycle_t) -> Option<&MainConf> {
-    // SAFETY: `conf_ctx` has an entry for every core module; that of the http module is null or its context, whose
+/// The configuration of `http` in `cycle`, which this process serves to its end; `None` without an http block.
+///
+/// # Safety
+/// To be called by a process that never destroys the cycle: a worker, as nginx starts it.
+pub(crate) unsafe fn main_conf_of_cycle(cycle: &ngx_cycle_t) -> Option<&'static MainConf> {
+    // SAFETY: as the caller vouches. `conf_ctx` has an entry for every core module; that of the http module is null or its context, whose
     // main_conf has an entry for every http module; ours was made by create_main_conf and lives with the cycle.
     unsafe {
         let contexts = cycle.conf_ctx;

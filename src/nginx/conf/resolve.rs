@@ -2,6 +2,7 @@
 
 use nginx_sys::*;
 
+use super::super::accept::Board;
 use super::super::ffi::{ERROR, OK, wsgi_conf_error};
 use super::directive::main_conf;
 use super::{MainConf, Variables};
@@ -23,13 +24,14 @@ pub(crate) fn resolve(cf: &mut ngx_conf_t) -> ngx_int_t {
         Some(variables) => variables,
         None => return ERROR,
     };
+    main.board = Board::new(cf.log);
     super::super::log::tell_versions();
     OK
 }
 
 fn resolve_passes(main: &mut MainConf) -> Result<(), String> {
     let MainConf { apps: blocks, pools, path, virtualenv, passes, spec, .. } = main;
-    *spec = Spec { apps: Vec::new(), pools: pools.clone(), multiprocess: false };
+    *spec = Spec { pools: pools.clone(), early_hints: cfg!(nginx_1_29), ..Spec::default() };
     for pass in passes.iter_mut() {
         let refuse = |why: String| format!("{why} in \"wsgi_pass\" directive in {}", pass.place);
         let pool_name = pass.pool_name.as_deref().unwrap_or("default");

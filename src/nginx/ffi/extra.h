@@ -25,8 +25,17 @@ void wsgi_set_log_request(ngx_http_request_t *r);
 /* Puts `h`, named `cache-control` or `link`, where nginx's filters look for it. */
 ngx_int_t wsgi_header_multi(ngx_http_request_t *r, ngx_table_elt_t *h, ngx_uint_t link);
 
+/* Sends what is in the list of response headers as a 103 response, where this nginx has them and the location wants it. */
+ngx_int_t wsgi_send_early_hints(ngx_http_request_t *r);
+
+/* Sends on what the socket did not take, before the head of the response has been sent. */
+ngx_int_t wsgi_flush(ngx_http_request_t *r);
+
 /* The number of bytes that `b` has still to give. */
 off_t wsgi_buf_size(ngx_buf_t *b);
+
+/* Takes the listening sockets that workers share out of this worker's event loop, or puts them back. */
+void wsgi_set_accepting(ngx_uint_t accepting);
 
 /* In a child that the application forked: closes the worker's sockets, which are the worker's alone. */
 void wsgi_close_connections(void);

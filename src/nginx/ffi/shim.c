@@ -91,10 +91,84 @@ wsgi_header_multi(ngx_http_request_t *r, ngx_table_elt_t *h, ngx_uint_t link)
 }
 
 
+ngx_int_t
+wsgi_send_early_hints(ngx_http_request_t *r)
+{
+#if (nginx_version >= 1029000)
+
+    if (ngx_http_send_early_hints(r) == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    if (r->connection->buffered && ngx_handle_write_event(r->connection->write, 0) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+#endif
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+wsgi_flush(ngx_http_request_t *r)
+{
+    if (!r->connection->buffered) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_write_filter(r, NULL) == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    return ngx_handle_write_event(r->connection->write, 0);
+}
+
+
 off_t
 wsgi_buf_size(ngx_buf_t *b)
 {
     return ngx_buf_size(b);
+}
+
+
+void
+wsgi_set_accepting(ngx_uint_t accepting)
+{
+#if (NGX_HAVE_EPOLLEXCLUSIVE)
+
+    ngx_uint_t         i;
+    ngx_listening_t   *ls;
+    ngx_connection_t  *c;
+
+    if (!ngx_use_exclusive_accept || ngx_exiting) {
+        return;
+    }
+
+    ls = ngx_cycle->listening.elts;
+
+    for (i = 0; i < ngx_cycle->listening.nelts; i++) {
+        c = ls[i].connection;
+
+        if (c == NULL || ls[i].type != SOCK_STREAM || (accepting != 0) == c->read->active) {
+            continue;
+        }
+
+#if (NGX_HAVE_REUSEPORT)
+        if (ls[i].reuseport) {
+            continue;
+        }
+#endif
+
+        if (accepting) {
+            (void) ngx_add_event(c->read, NGX_READ_EVENT, NGX_EXCLUSIVE_EVENT);
+
+        } else {
+            (void) ngx_del_event(c->read, NGX_READ_EVENT, NGX_DISABLE_EVENT);
+        }
+    }
+
+#endif
 }
 
 

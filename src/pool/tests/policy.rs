@@ -158,3 +158,90 @@ fn without_a_lock_each_arrival_wakes_a_thread() {
     eventually("all are parked again", || rig.pool.stats().parked == 4);
     rig.finish();
 }
+
+/// A thread that counts its summonses.
+struct Summoned {
+    hand: Hand,
+    summons: Sender<Box<dyn Fn() + Send + Sync>>,
+    came: Sender<ThreadId>,
+}
+
+impl Worker<Call> for Summoned {
+    fn joined(&mut self, summon: Box<dyn Fn() + Send + Sync>) {
+        self.summons.send(summon).unwrap();
+    }
+
+    fn summoned(&mut self) {
+        self.came.send(thread::current().id()).unwrap();
+    }
+
+    fn attach(&mut self) {
+        self.hand.attach();
+    }
+
+    fn detach(&mut self) {
+        self.hand.detach();
+    }
+
+    fn run(&mut self, call: Call) {
+        self.hand.run(call);
+    }
+}
+
+#[test]
+fn the_thread_that_is_summoned_comes_and_no_other() {
+    let mut rig = Rig::new(Config::default());
+    let (came, coming) = channel();
+    let mut summonses = Vec::new();
+    for _ in 0..3 {
+        let (summons, given) = channel();
+        let hand = Hand(Arc::clone(rig.gil()));
+        rig.start_with(0, Summoned { hand, summons, came: came.clone() });
+        summonses.push(given.recv().unwrap());
+    }
+    let first: Vec<_> = summonses
+        .iter()
+        .map(|summon| {
+            summon();
+            receive(&coming, 1)[0]
+        })
+        .collect();
+    assert!(first[0] != first[1] && first[1] != first[2] && first[0] != first[2]);
+    for (summon, &thread) in summonses.iter().zip(&first) {
+        summon();
+        assert_eq!(receive(&coming, 1), [thread], "always the same");
+    }
+    // All at once, with the lock taken: one seeker more for each of them, and every one comes.
+    rig.gil().acquire();
+    summonses.iter().for_each(|summon| summon());
+    rig.gil().release();
+    let mut all = receive(&coming, 3);
+    all.sort_by_key(|thread| first.iter().position(|other| other == thread));
+    assert_eq!(all, first);
+    rig.finish();
+}
+
+#[test]
+fn a_thread_in_a_job_comes_after_it() {
+    let mut rig = Rig::new(Config::default());
+    let (came, coming) = channel();
+    let (summons, given) = channel();
+    let hand = Hand(Arc::clone(rig.gil()));
+    rig.start_with(0, Summoned { hand, summons, came });
+    let summon = given.recv().unwrap();
+    let (go, gate) = channel::<()>();
+    let (sender, receiver) = channel();
+    rig.submit(move |gil| {
+        sender.send(()).unwrap();
+        gil.without(|| gate.recv().unwrap());
+    });
+    receive(&receiver, 1);
+    summon();
+    summon();
+    assert!(coming.recv_timeout(Duration::from_millis(20)).is_err());
+    go.send(()).unwrap();
+    receive(&coming, 1);
+    assert!(coming.recv_timeout(Duration::from_millis(20)).is_err(), "two summonses before it came are one");
+    rig.finish();
+    summon(); // of nobody: nothing happens
+}

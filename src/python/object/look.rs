@@ -1,11 +1,12 @@
-//! Looks at Python objects: nothing here runs code of the application's, but for `__index__` and `__bool__`.
+//! Looks at Python objects: nothing here runs code of the application's, but for `__index__`, `__float__` and `__bool__`.
 
 use std::ffi::CStr;
+use std::time::Duration;
 use std::{ptr, slice};
 
 use pyo3_ffi as ffi;
 
-use super::{Object, Raised, Result};
+use super::{Kind, Object, Raised, Result};
 
 impl<'py> Object<'py> {
     #[inline]
@@ -137,6 +138,21 @@ impl<'py> Object<'py> {
             }
             Ok(Some(value))
         }
+    }
+
+    /// A number of seconds; below 0 is 0, and one beyond all measure is `None`.
+    pub(in crate::python) fn to_seconds(&self) -> Result<'py, Option<Duration>> {
+        // SAFETY: a living object; -1 may be a value or an error.
+        let seconds = unsafe { ffi::PyFloat_AsDouble(self.as_ptr()) };
+        if seconds == -1.0 {
+            if let Some(raised) = self.py().stray() {
+                return Err(raised);
+            }
+        }
+        if seconds.is_nan() {
+            return Err(Raised::new(self.py(), Kind::Value, "a number of seconds cannot be NaN"));
+        }
+        Ok(Duration::try_from_secs_f64(seconds.max(0.0)).ok())
     }
 
     /// Whether [`Self::iter`] has something to work with.

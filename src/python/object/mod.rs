@@ -70,6 +70,11 @@ impl<'py> Attached<'py> {
     pub(super) fn fresh_context(self) -> Option<Context<'py>> {
         // SAFETY: a new context, or null and an exception.
         let context = unsafe { Object::from_owned(self, ffi::PyContext_New()) }.ok()?;
+        self.enter(context)
+    }
+
+    /// Enters a context until the guard is dropped; it must not be entered already.
+    pub(super) fn enter(self, context: Object<'py>) -> Option<Context<'py>> {
         // SAFETY: a context; Enter fails only for one that is entered already.
         self.check(unsafe { ffi::PyContext_Enter(context.as_ptr()) }).ok()?;
         Some(Context(context))
@@ -90,6 +95,13 @@ impl<'py> Attached<'py> {
 
 /// An entered context.
 pub(super) struct Context<'py>(Object<'py>);
+
+impl<'py> Context<'py> {
+    /// The context itself, to be entered again later.
+    pub(super) fn object(&self) -> Object<'py> {
+        self.0.clone()
+    }
+}
 
 impl Drop for Context<'_> {
     fn drop(&mut self) {

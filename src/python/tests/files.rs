@@ -3,8 +3,10 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::sync::mpsc::channel;
 
-use super::harness::{Ask, Reply, code, folder};
+use super::super::Thread;
+use super::harness::{Ask, Reply, code, folder, harness, records};
 use crate::exchange::log::Level;
 use crate::exchange::names::Name;
 use crate::exchange::response::Part;
@@ -90,6 +92,90 @@ return {call}"
         assert_eq!(reply.text(), "0123456789abcdefghij");
         assert_eq!(reply.log(), [(Level::Error, "closed".to_string())]);
     }
+}
+
+/// A file that tells of its `close()`, and by which thread and in which context it is called.
+const TELLS: &str = "import contextvars, threading
+variable = kept.setdefault('variable', contextvars.ContextVar('v', default='unset'))
+variable.set('of this call')
+thread = threading.get_ident()
+class Mine:
+    def __init__(self, file): self.file = file
+    def read(self, size): return self.file.read(size)
+    def fileno(self): return self.file.fileno()
+    def tell(self): return self.file.tell()
+    def close(self):
+        here = threading.get_ident() == thread
+        environ['wsgi.errors'].write(f'closed, {here}, {variable.get()}\\n')
+        self.file.close()
+";
+
+#[test]
+fn it_is_closed_when_nginx_has_done_with_it() {
+    let closed = [(Level::Error, "closed, True, of this call".to_string())];
+    let mut thread = Thread::new(&harness().interpreter);
+    let reply = wrapped(&format!("{TELLS}{OK}return wrap(Mine(file))")).exchange(true).run_on(&mut thread);
+    let number = reply.number;
+    assert_eq!((reply.is_complete(), reply.log()), (true, Vec::new()), "nginx has it still");
+    // Another call on the same thread, meanwhile, does not close it.
+    assert_eq!(wrapped(&format!("{OK}return [b'x']")).exchange(true).run_on(&mut thread).text(), "x");
+    assert_eq!(records(number), []);
+    drop(reply);
+    thread.attach();
+    thread.close_sent();
+    thread.close_sent();
+    thread.detach();
+    assert_eq!(records(number), closed);
+}
+
+#[test]
+fn whoever_sees_it_go_has_the_thread_summoned() {
+    let (summon, summons) = channel();
+    let mut thread = Thread::new(&harness().interpreter);
+    thread.set_summon(Box::new(move || summon.send(()).unwrap()));
+    let reply = wrapped(&format!("{TELLS}{OK}return wrap(Mine(file))")).exchange(true).run_on(&mut thread);
+    assert!(summons.try_recv().is_err());
+    std::thread::spawn(move || drop(reply)).join().unwrap();
+    assert!(summons.try_recv().is_ok());
+}
+
+#[test]
+fn it_is_closed_at_once_when_there_is_nothing_to_send() {
+    for (source, head) in [
+        ("start_response('304 Not Modified', [])\nreturn wrap(Mine(file))", false),
+        ("start_response('200 OK', [])\nfile.seek(20)\nreturn wrap(Mine(file))", false),
+        ("start_response('200 OK', [('Content-Length', '30')])\nreturn wrap(Mine(file))", false),
+        ("return wrap(Mine(file))", false),
+        ("start_response('200 OK', [])\nreturn wrap(Mine(file))", true),
+    ] {
+        let ask = wrapped(&format!("{TELLS}{source}"));
+        let ask = if head { ask.head() } else { ask };
+        let mut thread = Thread::new(&harness().interpreter);
+        let reply = ask.exchange(true).run_on(&mut thread);
+        let log: Vec<_> = reply.log().into_iter().filter(|(_, record)| record.starts_with("closed")).collect();
+        assert_eq!(log, [(Level::Error, "closed, True, of this call".to_string())], "{source}");
+    }
+}
+
+#[test]
+fn a_thread_that_ends_closes_what_is_left() {
+    let mut thread = Thread::new(&harness().interpreter);
+    let reply = wrapped(&format!("{TELLS}{OK}return wrap(Mine(file))")).exchange(true).run_on(&mut thread);
+    drop(thread);
+    assert_eq!(reply.log(), [(Level::Error, "closed, True, of this call".to_string())]);
+}
+
+#[test]
+fn an_exception_in_close_is_logged() {
+    let source = "class Closes:
+    def __init__(self, file): self.fileno, self.read, self.tell = file.fileno, file.read, file.tell
+    def close(self): raise SystemExit('in close')
+start_response('200 OK', [])
+return wrap(Closes(file))";
+    let reply = wrapped(source).run();
+    assert_eq!((reply.text(), reply.is_complete()), ("0123456789abcdefghij".into(), true));
+    let log = reply.log();
+    assert!(log.len() == 1 && log[0].1.contains("exception in close()") && log[0].1.contains("in close"), "{log:?}");
 }
 
 #[test]

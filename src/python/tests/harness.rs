@@ -93,7 +93,8 @@ impl Harness {
         log::install(Box::new(ToRecorder));
         let names = apps.iter().enumerate().map(|(index, app)| (app.name.clone(), index)).collect();
         let pool = |name: &str, threads| Pool { name: name.into(), threads, queue: 10, stack_size: 0 };
-        let spec = Spec { apps, pools: vec![pool("default", 4), pool("single", 1)], multiprocess: true };
+        let pools = vec![pool("default", 4), pool("single", 1)];
+        let spec = Spec { apps, pools, multiprocess: true, early_hints: true };
         let (sender, receiver) = mpsc::channel();
         let main = Main::start(spec, build_info(), move |interpreter| {
             sender.send(Arc::clone(interpreter)).unwrap();
@@ -302,7 +303,7 @@ impl Reply {
         for part in self.parts() {
             match part {
                 Part::Chunk(chunk) => body.extend_from_slice(chunk.bytes()),
-                Part::File { file, offset, length } => {
+                Part::File { file, offset, length, .. } => {
                     let mut bytes = vec![0; *length as usize];
                     file.read_exact_at(&mut bytes, *offset).unwrap();
                     body.extend_from_slice(&bytes);

@@ -1,5 +1,6 @@
 //! The Python side, driven as a pool drives it: jobs in, deliveries out.
 
+mod client;
 mod environ;
 mod files;
 pub(super) mod harness;

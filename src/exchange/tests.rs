@@ -1,0 +1,151 @@
+//! The contract, from both sides.
+
+use super::response::Chunk;
+use super::*;
+use std::time::Duration;
+
+fn exchange(window: u64) -> (Arc<Exchange>, Arc<News>) {
+    let news = Arc::new(News::new(Box::new(|| ())));
+    let terms = Terms { app: 0, pool: 0, window, origin: Origin::default(), inbox: None, owner: 7 };
+    (Exchange::new(Request::default(), terms, Arc::clone(&news)), news)
+}
+
+fn chunk(bytes: &[u8]) -> Option<Part> {
+    Some(Part::Chunk(Chunk::Owned(bytes.to_vec())))
+}
+
+fn announced(news: &News) -> usize {
+    let mut count = 0;
+    news.drain(|_| count += 1);
+    count
+}
+
+#[test]
+fn messages_between_two_looks_travel_together() {
+    let (exchange, news) = exchange(100);
+    assert!(exchange.begin());
+    assert_eq!(exchange.send(Some(Head::default()), chunk(b"ab"), None), Ok(true));
+    assert_eq!(exchange.send(None, chunk(b"cd"), None), Ok(true));
+    exchange.end(End::Complete);
+    assert_eq!(announced(&news), 1);
+    let delivery = exchange.take();
+    assert!(delivery.head.is_some() && delivery.end.is_some());
+    assert_eq!(delivery.parts.len(), 2);
+    assert!(!exchange.is_running() && exchange.ended() >= exchange.began());
+}
+
+#[test]
+fn a_message_after_a_look_is_announced_again() {
+    let (exchange, news) = exchange(100);
+    assert!(exchange.begin());
+    exchange.send(None, chunk(b"a"), None).unwrap();
+    assert_eq!(announced(&news), 1);
+    exchange.take();
+    exchange.send(None, chunk(b"b"), None).unwrap();
+    assert_eq!(announced(&news), 1);
+    exchange.end(End::Complete);
+    assert_eq!(announced(&news), 0, "announced already and not yet looked at");
+    assert!(exchange.take().end.is_some());
+}
+
+#[test]
+fn the_window_holds_the_thread_until_credit_comes() {
+    let (exchange, _news) = exchange(4);
+    assert!(exchange.begin());
+    assert_eq!(exchange.send(None, chunk(b"abcd"), None), Ok(false));
+    let waiting = Arc::clone(&exchange);
+    let thread = std::thread::spawn(move || waiting.wait_room());
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(!thread.is_finished() && exchange.is_full());
+    exchange.credit(1);
+    assert_eq!(thread.join().unwrap(), Ok(()));
+}
+
+#[test]
+fn a_gone_client_releases_the_thread_and_drops_what_it_sends() {
+    let (exchange, news) = exchange(1);
+    assert!(exchange.begin());
+    assert_eq!(exchange.send(None, chunk(b"abcd"), None), Ok(false));
+    let waiting = Arc::clone(&exchange);
+    let thread = std::thread::spawn(move || waiting.wait_room());
+    let (dropped, undelivered) = exchange.abandon();
+    assert!(!dropped && undelivered.parts.len() == 1 && exchange.owner() == 0);
+    assert_eq!(thread.join().unwrap(), Err(Gone));
+    announced(&news);
+    assert_eq!(exchange.send(None, chunk(b"x"), None), Err(Gone));
+    assert_eq!(announced(&news), 0);
+}
+
+#[test]
+fn a_call_abandoned_in_the_queue_never_begins() {
+    let (exchange, news) = exchange(1);
+    let job = Job::new(Arc::clone(&exchange));
+    assert!(exchange.abandon().0);
+    assert!(crate::pool::Task::is_cancelled(&job));
+    assert!(!exchange.begin());
+    drop(job);
+    assert_eq!(announced(&news), 0);
+}
+
+#[test]
+fn a_job_that_is_lost_still_answers() {
+    let (exchange, news) = exchange(1);
+    let job = Job::new(Arc::clone(&exchange));
+    assert!(exchange.begin());
+    drop(job);
+    assert_eq!(announced(&news), 1);
+    let End::Failed(failure) = exchange.take().end.unwrap() else { panic!("not a failure") };
+    assert_eq!(failure.status, 500);
+}
+
+#[test]
+fn a_refused_job_says_nothing() {
+    let (exchange, news) = exchange(1);
+    Job::new(exchange).refused();
+    assert_eq!(announced(&news), 0);
+}
+
+#[test]
+fn interim_responses_travel_before_the_head_and_take_room() {
+    let (exchange, news) = exchange(40);
+    let hint = |value: &[u8]| {
+        let mut fields = Fields::default();
+        fields.push(b"Link", value);
+        fields
+    };
+    assert!(exchange.begin());
+    assert_eq!(exchange.send_hints(hint(b"</a>")), Ok(true));
+    assert_eq!(exchange.send_hints(hint(&[b'x'; 40])), Ok(false));
+    exchange.send(Some(Head::default()), None, None).unwrap();
+    assert_eq!(announced(&news), 1);
+    let delivery = exchange.take();
+    assert_eq!(delivery.hints.len(), 2);
+    exchange.credit(delivery.hints.iter().map(Fields::size).sum());
+    assert!(delivery.head.is_some() && !exchange.is_full());
+}
+
+#[test]
+fn a_watcher_is_told_when_the_request_is_given_up() {
+    let (exchange, _news) = exchange(4);
+    assert!(exchange.begin());
+    assert!(!exchange.wait_deserted(Some(Duration::from_millis(1))));
+    let watched = Arc::clone(&exchange);
+    let thread = std::thread::spawn(move || watched.wait_deserted(None));
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(!thread.is_finished() && !exchange.is_deserted());
+    exchange.abandon();
+    assert!(thread.join().unwrap() && exchange.is_deserted());
+}
+
+#[test]
+fn a_watcher_is_released_by_the_end_of_the_call() {
+    let (exchange, _news) = exchange(4);
+    assert!(exchange.begin());
+    let watched = Arc::clone(&exchange);
+    let thread = std::thread::spawn(move || watched.wait_deserted(None));
+    std::thread::sleep(Duration::from_millis(20));
+    exchange.end(End::Complete);
+    assert!(!thread.join().unwrap());
+    exchange.abandon();
+    assert!(!exchange.wait_deserted(None), "the client had everything");
+}
