@@ -110,6 +110,18 @@ def test_a_condition_on_a_change_is_the_application_s_own(server, method):
     assert (response.status, response.text) == (200, "changed")
 
 
+REFUSABLE = [("If-Match", '"v0"'), ("If-Unmodified-Since", "Tue, 15 Nov 1993 08:12:31 GMT")]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("condition", [*REFUSABLE, ("If-None-Match", "*")])
+@pytest.mark.parametrize("validators", [VALIDATORS, {}])
+def test_what_the_application_answers_is_not_refused_by_nginx(server, method, condition, validators):
+    """An application that knows the condition has gone by it; one that does not has nothing to compare."""
+    response = http1.fetch(server, play(start(headers=validators), give("all of it")), method, [condition])
+    assert response.status == (304 if condition[1] == "*" and validators else 200)
+
+
 @pytest.mark.parametrize("place", ["/there", "there?x=1", "http://other.example/x", "//other.example/x"])
 def test_a_location_is_passed_unchanged(ask, place):
     response = ask("302 Found", {"Location": place})

@@ -27,13 +27,27 @@ pub(crate) unsafe fn send(
         if set(r, head, length, location).is_none() {
             return ERROR;
         }
-        // Preconditions are checked after the call: too late for a method that has changed something by then.
-        let safe = (*r).method == NGX_HTTP_GET as ngx_uint_t || (*r).method == NGX_HTTP_HEAD as ngx_uint_t;
-        (*r).set_disable_not_modified((!safe).into());
+        (*r).set_disable_not_modified((!may_be_not_modified(r)).into());
         (*r).set_allow_ranges((location.force_ranges != 0).into());
         (*r).set_single_range(1); // a part that has gone by cannot be sent again
         ngx_http_send_header(r)
     }
+}
+
+/// Whether nginx may answer 304 in the place of a 200. Conditions are looked at after the call: too late for a method that
+/// has changed something by then; and a 412 for what the application has answered is not nginx's to give.
+///
+/// # Safety
+/// As [`send`].
+unsafe fn may_be_not_modified(r: *mut ngx_http_request_t) -> bool {
+    // SAFETY: as the caller vouches.
+    let r = unsafe { &*r };
+    let (asked, answered) = (&r.headers_in, &r.headers_out);
+    let safe = r.method == NGX_HTTP_GET as ngx_uint_t || r.method == NGX_HTTP_HEAD as ngx_uint_t;
+    let refusable = !asked.if_match.is_null() || !asked.if_unmodified_since.is_null();
+    // To nginx, `*` matches a response without an ETag, too.
+    let comparable = asked.if_none_match.is_null() || !answered.etag.is_null();
+    safe && !refusable && comparable
 }
 
 /// # Safety
