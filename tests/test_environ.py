@@ -67,7 +67,7 @@ def test_the_request_line(server):
     assert got["SCRIPT_NAME"] == ""
     assert got["PATH_INFO"] == "/a b/\xc3\xa9", "decoded, each byte one latin-1 character"
     assert got["QUERY_STRING"] == "x=%20&y=1+2", "as it came"
-    assert got["REQUEST_URI"] == "/a%20b/%C3%A9?x=%20&y=1+2", "as it came"
+    assert got["REQUEST_URI"] == got["RAW_URI"] == "/a%20b/%C3%A9?x=%20&y=1+2", "as it came"
     assert got["SERVER_PROTOCOL"] == "HTTP/1.1"
 
 

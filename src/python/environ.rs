@@ -7,7 +7,7 @@ use crate::exchange::names::{self, KNOWN, Name};
 use crate::exchange::request::Request;
 
 /// Keys that every request sets; the template has them, so that its copies need not grow.
-const ALWAYS: [Name<'static>; 14] = [
+const ALWAYS: [Name<'static>; 15] = [
     names::REQUEST_METHOD,
     names::SCRIPT_NAME,
     names::PATH_INFO,
@@ -16,6 +16,7 @@ const ALWAYS: [Name<'static>; 14] = [
     names::SERVER_PORT,
     names::SERVER_PROTOCOL,
     names::REQUEST_URI,
+    names::RAW_URI,
     names::DOCUMENT_ROOT,
     names::REMOTE_ADDR,
     names::REMOTE_PORT,
@@ -156,7 +157,7 @@ pub(super) struct Environ<'py> {
 }
 
 /// Values that differ from request to request, or that are better not kept.
-const UNFAMILIAR: [&str; 17] = [
+const UNFAMILIAR: [&str; 18] = [
     "AUTH_TYPE",
     "CONTENT_LENGTH",
     "HTTP_AUTHORIZATION",
@@ -171,6 +172,7 @@ const UNFAMILIAR: [&str; 17] = [
     "HTTP_X_REQUEST_ID",
     "PATH_INFO",
     "QUERY_STRING",
+    "RAW_URI",
     "REMOTE_PORT",
     "REMOTE_USER",
     "REQUEST_URI",
