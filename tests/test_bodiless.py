@@ -54,6 +54,12 @@ def test_no_content(in_step, at):
     assert response.get("Content-Length") is None and response.get("Transfer-Encoding") is None
 
 
+def test_no_content_may_have_a_type(server, in_step):
+    path = play(start("204 No Content", {"Content-Type": "text/x"}))
+    assert in_step(path).get("Content-Type") == "text/x"
+    assert http2.fetch(server.ports["H2_PORT"], path).get("Content-Type") == "text/x"
+
+
 @pytest.mark.parametrize("at", ["/play", "/valid"])
 def test_not_modified(in_step, at):
     response = in_step(play(("start", "304 Not Modified", [("ETag", '"v1"')]), at=at))

@@ -1,6 +1,6 @@
 //! The response head: the application's fields into nginx's headers_out, where its filters look for them.
 
-use std::ptr;
+use std::{mem, ptr};
 
 use nginx_sys::*;
 
@@ -71,6 +71,11 @@ unsafe fn set(r: *mut ngx_http_request_t, head: &Head, length: Option<u64>, loca
             NO_CONTENT => {
                 (*r).set_header_only(1);
                 out.content_length_n = -1;
+                // HTTP/2 and HTTP/3 would leave it out; one field among the others stays.
+                let content_type = mem::take(&mut out.content_type);
+                if content_type.len != 0 {
+                    push(r, b"Content-Type", content_type.as_bytes())?;
+                }
             }
             NOT_MODIFIED => (*r).set_header_only(1),
             _ => {
