@@ -97,6 +97,10 @@ check_rust_tools() { # rustup's minimal profile has neither
   done
 }
 
+check_test() {
+  command -v litmus >/dev/null || missing "litmus, the test suite for WebDAV servers" litmus
+}
+
 check_bench() {
   command -v wrk >/dev/null || missing "the load generator wrk" wrk
 }
@@ -129,6 +133,7 @@ case $purpose in
   test)
     check_venv
     check_rust_tools
+    check_test
     ;;
   bench)
     check_venv
