@@ -23,7 +23,7 @@ use crate::pool::completions::Completions;
 use inbox::{Broken, Inbox, Read};
 use log::{Level, Origin};
 use request::Request;
-use response::{End, Failure, Fields, Head, Part};
+use response::{End, Failure, Fields, Head, Part, Parts};
 
 /// The list through which exchanges with news reach the event loop.
 pub type News = Completions<Arc<Exchange>>;
@@ -53,7 +53,7 @@ pub struct Delivery {
     /// Status and headers; once in a request.
     pub head: Option<Head>,
     /// Body parts.
-    pub parts: Vec<Part>,
+    pub parts: Parts,
     /// How the call ended; nothing follows it.
     pub end: Option<End>,
 }
@@ -260,7 +260,7 @@ impl Exchange {
     }
 
     /// As [`Self::send`], with any number of parts.
-    pub fn send_all(self: &Arc<Self>, head: Option<Head>, parts: Vec<Part>, end: Option<End>) -> Result<bool, Gone> {
+    pub fn send_all(self: &Arc<Self>, head: Option<Head>, parts: Parts, end: Option<End>) -> Result<bool, Gone> {
         let ended = end.is_some();
         if ended {
             self.state.store(OVER, Ordering::Release);

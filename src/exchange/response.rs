@@ -3,6 +3,8 @@
 use std::fmt;
 use std::fs::File;
 
+use smallvec::SmallVec;
+
 use super::log::Level;
 
 /// Status line and header fields, validated: nothing in here can split a response.
@@ -11,56 +13,62 @@ pub struct Head {
     /// The three-digit status code.
     pub status: u16,
     /// The status as the application spelt it: code, space, reason phrase.
-    pub line: Vec<u8>,
+    pub line: SmallVec<[u8; 24]>,
     /// Header fields in the application's order; bytes are latin-1.
     pub fields: Fields,
 }
 
-/// Header fields in one allocation.
+/// Header fields in one allocation: of each the two lengths (`usize`), then name and value.
 #[derive(Debug, Default)]
 pub struct Fields {
     bytes: Vec<u8>,
-    ends: Vec<(u32, u32)>,
+    count: usize,
 }
+
+/// A length as it stands before a field.
+const LENGTH: usize = size_of::<usize>();
 
 impl Fields {
     /// Makes room for so many fields of the usual length.
     pub fn reserve(&mut self, fields: usize) {
-        self.ends.reserve(fields);
-        self.bytes.reserve(fields * 48);
+        self.bytes.reserve(fields * 64);
     }
 
     /// Appends a field.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        self.bytes.extend_from_slice(&name.len().to_ne_bytes());
+        self.bytes.extend_from_slice(&value.len().to_ne_bytes());
         self.bytes.extend_from_slice(name);
-        let name_end = self.bytes.len() as u32;
         self.bytes.extend_from_slice(value);
-        self.ends.push((name_end, self.bytes.len() as u32));
+        self.count += 1;
     }
 
     /// The fields, (name, value).
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut start = 0;
-        self.ends.iter().map(move |&(name_end, value_end)| {
-            let name = &self.bytes[start..name_end as usize];
-            start = value_end as usize;
-            (name, &self.bytes[name_end as usize..start])
+        let mut rest = self.bytes.as_slice();
+        std::iter::from_fn(move || {
+            let (name, after) = rest.split_first_chunk::<LENGTH>()?;
+            let (value, after) = after.split_first_chunk::<LENGTH>()?;
+            let (name, after) = after.split_at_checked(usize::from_ne_bytes(*name))?;
+            let (value, after) = after.split_at_checked(usize::from_ne_bytes(*value))?;
+            rest = after;
+            Some((name, value))
         })
     }
 
     /// How much memory they hold, in bytes.
     pub fn size(&self) -> u64 {
-        (self.bytes.len() + size_of_val(self.ends.as_slice())) as u64
+        self.bytes.len() as u64
     }
 
     /// The number of fields.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.count
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.count == 0
     }
 }
 
@@ -93,6 +101,9 @@ impl fmt::Debug for Chunk {
         write!(f, "Chunk({} bytes)", self.bytes().len())
     }
 }
+
+/// Parts of a response body, in order. Most responses have one.
+pub type Parts = SmallVec<[Part; 1]>;
 
 /// One part of a response body, in order.
 #[derive(Debug)]

@@ -6,7 +6,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
 use std::ffi::c_void;
-use std::ptr::{self, NonNull};
+use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use nginx_sys::*;
 
 use super::accel::{self, Wishes};
 use super::conf::{self, LocConf};
-use super::ffi::{DONE, ERROR, OK, guard, pool_box, wsgi_flush, wsgi_set_log_request};
+use super::ffi::{DONE, ERROR, OK, guard, pool_rc, wsgi_flush, wsgi_set_log_request};
 use super::module::ngx_http_wsgi_module;
 use super::output::Outgoing;
 use super::worker::{Worker, close_on_exec_of, worker};
@@ -148,7 +148,7 @@ unsafe fn attach_context(r: *mut ngx_http_request_t) -> Option<()> {
     // destroyed, which is after the request's cleanups have run.
     unsafe {
         let context = Rc::new(context);
-        let _held: NonNull<Rc<Context>> = pool_box((*r).pool, Rc::clone(&context))?;
+        pool_rc((*r).pool, Rc::clone(&context))?;
         let cleanup = ngx_http_cleanup_add(r, 0).as_mut()?;
         cleanup.handler = Some(request_gone);
         cleanup.data = Rc::as_ptr(&context).cast_mut().cast();

@@ -8,13 +8,14 @@ use std::os::fd::AsRawFd;
 use std::ptr;
 
 use nginx_sys::*;
+use smallvec::SmallVec;
 
 use super::conf::LocConf;
 use super::ffi::{ERROR, OK, wsgi_buf_size};
 use super::handler::Context;
 use super::log;
 use super::spool::Spool;
-use crate::exchange::response::Part;
+use crate::exchange::response::{Part, Parts};
 
 /// The response body between the exchange and the client.
 #[derive(Default)]
@@ -42,6 +43,16 @@ enum Piece {
 struct Pending {
     link: *mut ngx_chain_t,
     piece: Piece,
+}
+
+/// Pieces that nginx is given at once, in order.
+type Given = SmallVec<[Pending; 1]>;
+
+impl Pending {
+    fn is_done(&self) -> bool {
+        // SAFETY: the link and its buffer live in the request's pool.
+        unsafe { wsgi_buf_size((*self.link).buf) == 0 }
+    }
 }
 
 impl Piece {
@@ -81,13 +92,19 @@ impl Outgoing {
         }
     }
 
-    /// Makes a chain of the backlog; returns its first link and its last buffer, null where there is none.
+    /// Makes a chain of pieces, which it adds to `given`; returns its first link and its last buffer, null where there
+    /// is none.
     ///
     /// # Safety
     /// `r` must be the live request that this belongs to.
-    unsafe fn chain(&mut self, r: *mut ngx_http_request_t) -> Option<(*mut ngx_chain_t, *mut ngx_buf_t)> {
+    unsafe fn chain(
+        &mut self,
+        r: *mut ngx_http_request_t,
+        pieces: impl Iterator<Item = Piece>,
+        given: &mut Given,
+    ) -> Option<(*mut ngx_chain_t, *mut ngx_buf_t)> {
         let (mut first, mut last) = (ptr::null_mut::<ngx_chain_t>(), ptr::null_mut::<ngx_chain_t>());
-        while let Some(piece) = self.backlog.pop_front() {
+        for piece in pieces {
             // SAFETY: as the caller vouches; the link and its buffer are ours, and not in use.
             unsafe {
                 let link = self.link((*r).pool)?;
@@ -97,7 +114,7 @@ impl Outgoing {
                     None => first = link,
                 }
                 last = link;
-                self.pending.push_back(Pending { link, piece });
+                given.push(Pending { link, piece });
             }
         }
         // SAFETY: null or the link just made.
@@ -135,17 +152,30 @@ impl Outgoing {
         Some(())
     }
 
+    /// Keeps what nginx has just been given until it has done with it; as a rule that is at once. Returns how many bytes
+    /// of the window nothing holds any more.
+    fn keep(&mut self, given: Given, last: bool) -> u64 {
+        let mut held = 0;
+        for pending in given {
+            if self.pending.is_empty() && pending.is_done() {
+                held += pending.piece.held();
+                if !last {
+                    self.free.push(pending.link);
+                }
+            } else {
+                self.pending.push_back(pending);
+            }
+        }
+        held + self.release()
+    }
+
     /// Drops the pieces that nginx has done with; returns how many bytes of the window they held.
     fn release(&mut self) -> u64 {
         let mut held = 0;
-        while let Some(pending) = self.pending.front() {
-            // SAFETY: the link and its buffer live in the request's pool.
-            if unsafe { wsgi_buf_size((*pending.link).buf) } != 0 {
-                break;
-            }
+        while self.pending.front().is_some_and(Pending::is_done) {
+            let Some(pending) = self.pending.pop_front() else { break };
             held += pending.piece.held();
             self.free.push(pending.link);
-            self.pending.pop_front();
         }
         held
     }
@@ -214,35 +244,52 @@ pub(crate) unsafe fn send(
     r: *mut ngx_http_request_t,
     context: &Context,
     location: &LocConf,
-    parts: Vec<Part>,
+    parts: Parts,
     last: bool,
 ) -> ngx_int_t {
-    let mut out = context.out.borrow_mut();
-    let behind = !out.is_empty();
-    out.backlog.extend(parts.into_iter().filter(|part| part.length() > 0).map(Piece::Part));
-    if behind && !last {
-        // The client is the slow side: what it has not taken must not hold the thread.
-        if context.buffering() && context.exchange().is_some_and(|exchange| exchange.is_full()) {
-            // SAFETY: as the caller vouches.
-            let freed = unsafe { out.spool_backlog(r, location) };
-            drop(out);
-            context.credit(freed);
-        }
-        return OK;
+    let pieces = parts.into_iter().filter(|part| part.length() > 0).map(Piece::Part);
+    if context.out.borrow().is_empty() {
+        // SAFETY: as the caller vouches.
+        return unsafe { push(r, context, pieces, last) };
     }
-    drop(out);
-    // SAFETY: as the caller vouches.
-    unsafe { push(r, context, last) }
+    context.out.borrow_mut().backlog.extend(pieces);
+    if last {
+        // SAFETY: as the caller vouches.
+        return unsafe { push_backlog(r, context, true) };
+    }
+    // The client is the slow side: what it has not taken must not hold the thread.
+    if context.buffering() && context.exchange().is_some_and(|exchange| exchange.is_full()) {
+        // SAFETY: as the caller vouches.
+        let freed = unsafe { context.out.borrow_mut().spool_backlog(r, location) };
+        context.credit(freed);
+    }
+    OK
 }
 
 /// Hands the backlog to nginx.
 ///
 /// # Safety
 /// As [`send`].
-unsafe fn push(r: *mut ngx_http_request_t, context: &Context, last: bool) -> ngx_int_t {
+unsafe fn push_backlog(r: *mut ngx_http_request_t, context: &Context, last: bool) -> ngx_int_t {
+    let backlog = std::mem::take(&mut context.out.borrow_mut().backlog);
+    // SAFETY: as the caller vouches.
+    unsafe { push(r, context, backlog.into_iter(), last) }
+}
+
+/// Hands pieces to nginx.
+///
+/// # Safety
+/// As [`send`].
+unsafe fn push(
+    r: *mut ngx_http_request_t,
+    context: &Context,
+    pieces: impl Iterator<Item = Piece>,
+    last: bool,
+) -> ngx_int_t {
+    let mut given = Given::new();
     // SAFETY: as the caller vouches. No borrow of `out` is held while nginx runs.
     unsafe {
-        let Some((first, last_buf)) = context.out.borrow_mut().chain(r) else { return ERROR };
+        let Some((first, last_buf)) = context.out.borrow_mut().chain(r, pieces, &mut given) else { return ERROR };
         let rc = match last_buf.as_mut() {
             None if last => return ngx_http_send_special(r, NGX_HTTP_LAST as ngx_uint_t),
             None => ngx_http_output_filter(r, ptr::null_mut()),
@@ -256,7 +303,8 @@ unsafe fn push(r: *mut ngx_http_request_t, context: &Context, last: bool) -> ngx
                 ngx_http_output_filter(r, first)
             }
         };
-        release(context);
+        let held = context.out.borrow_mut().keep(given, last);
+        context.credit(held);
         rc
     }
 }
@@ -274,7 +322,7 @@ pub(crate) unsafe fn flush(r: *mut ngx_http_request_t, context: &Context) -> ngx
             let out = context.out.borrow();
             out.pending.is_empty() && !out.backlog.is_empty()
         };
-        if rc == ERROR || !next { rc } else { push(r, context, false) }
+        if rc == ERROR || !next { rc } else { push_backlog(r, context, false) }
     }
 }
 

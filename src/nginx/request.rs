@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ptr;
 
 use nginx_sys::*;
+use smallvec::SmallVec;
 
 use super::accel::split_path;
 use super::body;
@@ -201,7 +202,7 @@ unsafe fn auth_basic_is_on(r: *mut ngx_http_request_t) -> bool {
 unsafe fn headers(request: &mut Request, r: *mut ngx_http_request_t, params: &[(&Param, &[u8])]) {
     // SAFETY: as the caller vouches; header lists hold ngx_table_elt_t.
     let list = unsafe { list_items::<ngx_table_elt_t>(&(*r).headers_in.headers) };
-    let all: Vec<Header<'_>> = list
+    let all: SmallVec<[Header<'_>; 24]> = list
         .filter(|header| header.hash != 0)
         // SAFETY: a header's strings live as long as the request; the lower-case key is as long as the key.
         .map(|header| unsafe {

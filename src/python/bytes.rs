@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::object::{Attached, Object, Py};
-use crate::exchange::response::{Chunk, OnDrop, Part, Payload};
+use crate::exchange::response::{Chunk, OnDrop, Part, Parts, Payload};
 
 /// From this size on, bytes are not copied.
 pub(super) const SHARED_FROM: usize = 16 * 1024;
@@ -118,7 +118,7 @@ impl Drop for Shared {
 /// The parts of a response that are about to travel as one message. Small chunks are joined.
 #[derive(Default)]
 pub(super) struct Batch {
-    parts: Vec<Part>,
+    parts: Parts,
     small: Vec<u8>,
     length: u64,
     copied: usize,
@@ -197,7 +197,7 @@ impl Batch {
     }
 
     /// The parts, to be sent.
-    pub(super) fn into_parts(mut self) -> Vec<Part> {
+    pub(super) fn into_parts(mut self) -> Parts {
         self.end_of_small();
         self.parts
     }

@@ -1,4 +1,7 @@
 //! The environ dictionary of a call: a copy of a template, filled from the request's snapshot.
+//!
+//! Each thread has a template of its own, which remembers the values of the last request: most of the next one's are
+//! the same, and need not be set again.
 
 use std::mem;
 
@@ -111,7 +114,7 @@ impl Keys {
         Ok(template)
     }
 
-    /// The environ of one call.
+    /// The environ of one call; `template` is that of its pool.
     pub(super) fn environ<'py>(
         &self,
         template: &Object<'py>,
@@ -120,7 +123,7 @@ impl Keys {
         familiar: &mut Familiar,
     ) -> Result<'py, Environ<'py>> {
         let py = template.py();
-        let dict = template.copy_dict()?;
+        let dict = familiar.template(template)?.copy_dict()?;
         let (mut https, mut scheme_given, mut is_head) = (false, false, false);
         for (name, bytes) in request.entries() {
             match name {
@@ -130,8 +133,7 @@ impl Keys {
                         names::REQUEST_METHOD => is_head = bytes == b"HEAD",
                         _ => {}
                     }
-                    let key = self.known[index as usize].get(py);
-                    dict.set_item(key, &familiar.value(py, index, bytes)?)?;
+                    familiar.set(&dict, self.known[index as usize].get(py), index, bytes)?;
                 }
                 Name::Other(key) => {
                     https = if key == HTTPS { is_on(bytes) } else { https };
@@ -182,32 +184,71 @@ const MOST_KEYS: usize = 32;
 /// A longer value is not remembered.
 const LONGEST_VALUE: usize = 256;
 
-/// Strings of the last requests of a thread: most of the next one's are among them.
+/// Strings of the last requests of a thread.
 #[derive(Default)]
 pub(super) struct Familiar {
-    /// The last value of each known key; without one, the key's value is not remembered.
-    values: Vec<Option<Py>>,
+    /// The template of the thread's pool, by which it is known again, and the thread's own copy of it. There, each key of
+    /// [`ALWAYS`] has its value in `values`; the empty string if that is not remembered.
+    template: Option<(Py, Py)>,
+    /// By index into [`KNOWN`].
+    values: Vec<Value>,
     /// Other keys.
     keys: Vec<Py>,
 }
 
+/// What is known of the values of a key.
+struct Value {
+    /// The last one; `None`: they are not remembered.
+    last: Option<Py>,
+    /// The template has the key.
+    always: bool,
+}
+
 impl Familiar {
     pub(super) fn new(py: Attached<'_>) -> Result<'_, Self> {
-        let value = |key: &&str| if UNFAMILIAR.contains(key) { Ok(None) } else { Ok(Some(py.text("")?.keep())) };
-        Ok(Self { values: KNOWN.iter().map(value).collect::<Result<_>>()?, keys: Vec::new() })
+        let value = |(index, key): (usize, &&str)| {
+            let last = if UNFAMILIAR.contains(key) { None } else { Some(py.text("")?.keep()) };
+            Ok(Value { last, always: ALWAYS.contains(&Name::Known(index as u8)) })
+        };
+        let values = KNOWN.iter().enumerate().map(value).collect::<Result<_>>()?;
+        Ok(Self { template: None, values, keys: Vec::new() })
     }
 
+    /// The thread's own copy of its pool's template.
     #[inline]
-    fn value<'py>(&mut self, py: Attached<'py>, index: u8, bytes: &[u8]) -> Result<'py, Object<'py>> {
-        let Some(Some(last)) = self.values.get_mut(index as usize) else { return py.latin1(bytes) };
+    fn template<'py>(&mut self, of_pool: &Object<'py>) -> Result<'py, Object<'py>> {
+        let py = of_pool.py();
+        if self.template.as_ref().is_none_or(|(known, _)| known.get(py).as_ptr() != of_pool.as_ptr()) {
+            // The first call of the thread, as a rule: nothing is remembered yet.
+            let fresh = Self::new(py)?;
+            mem::replace(self, fresh).release(py);
+            self.template = Some((of_pool.clone().keep(), of_pool.copy_dict()?.keep()));
+        }
+        Ok(self.template.as_ref().map_or(of_pool, |(_, own)| own.get(py)).clone())
+    }
+
+    /// Sets a known key in a copy of the template.
+    #[inline]
+    fn set<'py>(&mut self, dict: &Object<'py>, key: &Object<'py>, index: u8, bytes: &[u8]) -> Result<'py, ()> {
+        let py = dict.py();
+        let Some(Value { last, always }) = self.values.get_mut(index as usize) else {
+            return dict.set_item(key, &py.latin1(bytes)?);
+        };
+        let Some(last) = last else {
+            return if *always && bytes.is_empty() { Ok(()) } else { dict.set_item(key, &py.latin1(bytes)?) };
+        };
         if last.get(py).as_latin1() == Ok(bytes) {
-            return Ok(last.get(py).clone());
+            return if *always { Ok(()) } else { dict.set_item(key, last.get(py)) };
         }
         let value = py.latin1(bytes)?;
+        dict.set_item(key, &value)?;
         if bytes.len() <= LONGEST_VALUE {
-            drop(mem::replace(last, value.clone().keep()).release(py));
+            if let (true, Some((_, template))) = (*always, &self.template) {
+                template.get(py).set_item(key, &value)?;
+            }
+            drop(mem::replace(last, value.keep()).release(py));
         }
-        Ok(value)
+        Ok(())
     }
 
     #[inline]
@@ -223,7 +264,9 @@ impl Familiar {
     }
 
     pub(super) fn release(self, py: Attached<'_>) {
-        for reference in self.values.into_iter().flatten().chain(self.keys) {
+        let templates = self.template.into_iter().flat_map(|(of_pool, own)| [of_pool, own]);
+        let values = self.values.into_iter().filter_map(|value| value.last);
+        for reference in templates.chain(values).chain(self.keys) {
             drop(reference.release(py));
         }
     }

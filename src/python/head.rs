@@ -83,7 +83,7 @@ fn check_status<'py>(py: Attached<'py>, status: &Object<'py>, head: &mut Head) -
         0..=99 => refuse("is below 100"),
         100..=199 => refuse("is an interim one, which a WSGI application cannot send"),
         _ => {
-            head.line = line.to_vec();
+            head.line = line.into();
             Ok(())
         }
     }

@@ -8,7 +8,6 @@ use pyo3_ffi as ffi;
 
 use super::call::{self, Kit};
 use super::closing::Summon;
-use super::environ::Familiar;
 use super::interpreter::{Interpreter, Python};
 use super::object::Attached;
 use super::{errors, role};
@@ -61,8 +60,6 @@ impl Thread {
         }
         // SAFETY: attached, until the end of this function.
         let py = unsafe { Attached::assume() };
-        // Not without memory, and then the thread works without it.
-        self.kit.familiar = Familiar::new(py).unwrap_or_default();
         let _ = py
             .text(current.name().unwrap_or("wsgi"))
             .and_then(|name| python.functions.name_thread.get(py).call(&[&name]));

@@ -279,7 +279,7 @@ impl Reply {
     }
 
     pub(super) fn status(&self) -> String {
-        String::from_utf8(self.head().line.clone()).unwrap()
+        String::from_utf8(self.head().line.to_vec()).unwrap()
     }
 
     pub(super) fn code(&self) -> u16 {
