@@ -16,6 +16,8 @@ pub struct Head {
     pub line: SmallVec<[u8; 24]>,
     /// Header fields in the application's order; bytes are latin-1.
     pub fields: Fields,
+    /// The length of the body where all of it comes along with the head, in bytes.
+    pub length: Option<u64>,
 }
 
 /// Header fields in one allocation: of each the two lengths (`usize`), then name and value.

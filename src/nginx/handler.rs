@@ -316,8 +316,7 @@ impl Context {
             }
         }
         if let Some(head) = head {
-            let length = matches!(end, Some(End::Complete)).then(|| parts.iter().map(|part| part.length()).sum());
-            let Some(rc) = self.send_head(&head, length) else { return };
+            let Some(rc) = self.send_head(&head) else { return };
             if rc == ERROR || rc > OK {
                 return self.finish(rc);
             }
@@ -345,7 +344,7 @@ impl Context {
     }
 
     /// Sends the head; `None`: nginx answers in the application's place.
-    fn send_head(&self, head: &Head, length: Option<u64>) -> Option<ngx_int_t> {
+    fn send_head(&self, head: &Head) -> Option<ngx_int_t> {
         let location = self.location();
         let wishes = Wishes::of(head, location);
         if let Some(target) = wishes.redirect {
@@ -363,7 +362,7 @@ impl Context {
         // SAFETY: as above.
         let rc = unsafe {
             match wishes.apply(self.r, location) {
-                Some(()) => headers::send(self.r, head, length, location),
+                Some(()) => headers::send(self.r, head, location),
                 None => ERROR,
             }
         };

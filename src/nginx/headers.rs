@@ -12,19 +12,14 @@ use crate::exchange::response::{Fields, Head};
 const NO_CONTENT: u16 = NGX_HTTP_NO_CONTENT as u16;
 const NOT_MODIFIED: u16 = NGX_HTTP_NOT_MODIFIED as u16;
 
-/// Sets status and headers and sends them. `length`: that of the whole body, where it is known.
+/// Sets status and headers and sends them.
 ///
 /// # Safety
 /// `r` must be a live request of the calling thread whose head has not been sent.
-pub(crate) unsafe fn send(
-    r: *mut ngx_http_request_t,
-    head: &Head,
-    length: Option<u64>,
-    location: &LocConf,
-) -> ngx_int_t {
+pub(crate) unsafe fn send(r: *mut ngx_http_request_t, head: &Head, location: &LocConf) -> ngx_int_t {
     // SAFETY: as the caller vouches.
     unsafe {
-        if set(r, head, length, location).is_none() {
+        if set(r, head, location).is_none() {
             return ERROR;
         }
         (*r).set_disable_not_modified((!may_be_not_modified(r)).into());
@@ -52,7 +47,7 @@ unsafe fn may_be_not_modified(r: *mut ngx_http_request_t) -> bool {
 
 /// # Safety
 /// As [`send`].
-unsafe fn set(r: *mut ngx_http_request_t, head: &Head, length: Option<u64>, location: &LocConf) -> Option<()> {
+unsafe fn set(r: *mut ngx_http_request_t, head: &Head, location: &LocConf) -> Option<()> {
     // SAFETY: as the caller vouches.
     unsafe {
         let out = &mut (*r).headers_out;
@@ -80,8 +75,8 @@ unsafe fn set(r: *mut ngx_http_request_t, head: &Head, length: Option<u64>, loca
             NOT_MODIFIED => (*r).set_header_only(1),
             _ => {
                 // The body of a response to HEAD may be left out: its absence says nothing of the length.
-                let head_without_body = (*r).method == NGX_HTTP_HEAD as ngx_uint_t && length == Some(0);
-                if let (-1, Some(length), false) = (out.content_length_n, length, head_without_body) {
+                let head_without_body = (*r).method == NGX_HTTP_HEAD as ngx_uint_t && head.length == Some(0);
+                if let (-1, Some(length), false) = (out.content_length_n, head.length, head_without_body) {
                     out.content_length_n = length as off_t;
                 }
             }

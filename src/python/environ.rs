@@ -10,7 +10,7 @@ use crate::exchange::names::{self, KNOWN, Name};
 use crate::exchange::request::Request;
 
 /// Keys that every request sets; the template has them, so that its copies need not grow.
-const ALWAYS: [Name<'static>; 15] = [
+const ALWAYS: [Name<'static>; 14] = [
     names::REQUEST_METHOD,
     names::SCRIPT_NAME,
     names::PATH_INFO,
@@ -19,7 +19,6 @@ const ALWAYS: [Name<'static>; 15] = [
     names::SERVER_PORT,
     names::SERVER_PROTOCOL,
     names::REQUEST_URI,
-    names::RAW_URI,
     names::DOCUMENT_ROOT,
     names::REMOTE_ADDR,
     names::REMOTE_PORT,
@@ -40,6 +39,7 @@ pub(super) struct Keys {
     client_disconnected: Py,
     pub(super) early_hints: Py,
     input: Py,
+    raw_uri: Py,
     url_scheme: Py,
     https: Py,
 }
@@ -73,6 +73,7 @@ impl Keys {
             client_disconnected: py.interned("ngx_wsgi.client_disconnected")?.keep(),
             early_hints: py.interned("wsgi.early_hints")?.keep(),
             input: py.interned("wsgi.input")?.keep(),
+            raw_uri: py.interned("RAW_URI")?.keep(),
             url_scheme: py.interned("wsgi.url_scheme")?.keep(),
             https: py.interned("https")?.keep(),
         })
@@ -80,8 +81,8 @@ impl Keys {
 
     /// All references, to be released.
     pub(super) fn into_all(self) -> impl Iterator<Item = Py> {
-        let Self { known, client_disconnected, early_hints, input, url_scheme, https } = self;
-        known.into_iter().chain([client_disconnected, early_hints, input, url_scheme, https])
+        let Self { known, client_disconnected, early_hints, input, raw_uri, url_scheme, https } = self;
+        known.into_iter().chain([client_disconnected, early_hints, input, raw_uri, url_scheme, https])
     }
 
     /// The template of a pool's calls.
@@ -96,6 +97,7 @@ impl Keys {
         let yes = py.bool(true);
         let version = py.pair(&py.int(1)?, &py.int(0)?)?;
         let entries = [
+            ("RAW_URI", &empty),
             ("ngx_wsgi.client_disconnected", &py.none()),
             ("wsgi.early_hints", common.early_hints),
             ("wsgi.version", &version),
@@ -131,6 +133,13 @@ impl Keys {
                     match name {
                         names::HTTPS => https = is_on(bytes),
                         names::REQUEST_METHOD => is_head = bytes == b"HEAD",
+                        names::REQUEST_URI => {
+                            // Known by two names.
+                            let uri = py.latin1(bytes)?;
+                            dict.set_item(self.known[index as usize].get(py), &uri)?;
+                            dict.set_item(self.raw_uri.get(py), &uri)?;
+                            continue;
+                        }
                         _ => {}
                     }
                     familiar.set(&dict, self.known[index as usize].get(py), index, bytes)?;
@@ -159,7 +168,7 @@ pub(super) struct Environ<'py> {
 }
 
 /// Values that differ from request to request, or that are better not kept.
-const UNFAMILIAR: [&str; 18] = [
+const UNFAMILIAR: [&str; 17] = [
     "AUTH_TYPE",
     "CONTENT_LENGTH",
     "HTTP_AUTHORIZATION",
@@ -174,7 +183,6 @@ const UNFAMILIAR: [&str; 18] = [
     "HTTP_X_REQUEST_ID",
     "PATH_INFO",
     "QUERY_STRING",
-    "RAW_URI",
     "REMOTE_PORT",
     "REMOTE_USER",
     "REQUEST_URI",

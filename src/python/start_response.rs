@@ -222,7 +222,10 @@ impl Response {
         state.over = true;
         state.head_sent = true;
         state.sent = sent;
-        let head = state.head.take();
+        let mut head = state.head.take();
+        if let Some(head) = &mut head {
+            head.length = Some(batch.length());
+        }
         state.gone = self.exchange.send_all(head, batch.into_parts(), Some(End::Complete)) == Err(Gone);
         Ok(())
     }
