@@ -105,7 +105,7 @@ fn warnings_and_what_nobody_can_raise() {
     def __del__(self): raise ValueError('in del')
 Bad()");
     let text: String = records.into_iter().map(|(_, record)| record + "\n").collect();
-    assert!(text.contains("Exception ignored in") && text.contains("ValueError: in del"), "{text}");
+    assert!(text.contains("Exception ignored ") && text.contains("ValueError: in del"), "{text}");
     assert!(run("import warnings; warnings.warn('look out')")[0].1.contains("UserWarning: look out"));
 }
 
