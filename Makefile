@@ -2,7 +2,7 @@
 ROOT := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
 
 # The user's choices; script/lib.sh has the defaults and checks them.
-export BUILD NGINX PYTHON APP PORT THREADS VENV ONLY ROUNDS DOCS CASE MINUTES
+export BUILD NGINX PYTHON APP PORT THREADS VENV ONLY ROUNDS DOCS CASE MINUTES SUITES MATRIX_DIR
 export WSGI_RUN_FROM := $(CURDIR)
 CARGO := $(ROOT)/script/cargo.sh
 # The three worlds build without each other: pool and exchange alone, with Python, and all of the module.
@@ -15,7 +15,7 @@ LOOM_TARGET := $(or $(CARGO_TARGET_DIR),$(ROOT)/target)/loom
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-test setup-bench build run test unit check loom integration soak fuzz sanitize bench bench-slow clean
+.PHONY: help setup setup-test setup-bench build run test unit check loom integration soak fuzz sanitize matrix bench bench-slow clean
 
 help: ## this list
 	@echo 'make TARGET [VARIABLE=VALUE ...]'
@@ -71,6 +71,9 @@ fuzz: setup-test ## random applications and random clients, two minutes each; MI
 
 sanitize: setup-test ## the integration tests with AddressSanitizer in nginx and in the module
 	@$(ROOT)/script/sanitize.sh $(ARGS)
+
+matrix: ## the tests with each Debian's CPython and nginx, in debootstrap's folders (needs root); SUITES='trixie sid'
+	@$(ROOT)/script/matrix.sh
 
 setup-bench:
 	@$(ROOT)/script/setup.sh bench

@@ -51,3 +51,35 @@ patiently() {
   rm -f "$log"
   return "$status"
 }
+
+# own_mounts "$@": starts the script anew, where what it mounts is seen by itself only and goes when it ends.
+own_mounts() {
+  [ -n "${WSGI_OWN_MOUNTS:-}" ] || WSGI_OWN_MOUNTS=yes exec unshare --mount "$0" "$@"
+  unset WSGI_OWN_MOUNTS
+}
+
+# debian SUITE BASE FOLDER [PACKAGE...]: a bare Debian in FOLDER, a copy of BASE, which is made once and used again.
+debian() {
+  local packages
+  packages=$(IFS=, && echo "${*:4}")
+  if [ ! -e "$2" ]; then
+    rm -rf "$2.new"
+    patiently "debootstrap $1" debootstrap --variant=minbase --include="ca-certificates${packages:+,$packages}" "$1" "$2.new"
+    mv "$2.new" "$2"
+  fi
+  rm -rf --one-file-system "$3"
+  cp -a "$2" "$3"
+  cp -L /etc/resolv.conf /etc/hosts "$3/etc/"
+  # What makes this machine's connections trusted, a proxy's authority for one.
+  cp -rL /usr/local/share/ca-certificates "$3/usr/local/share/"
+  chroot "$3" update-ca-certificates >/dev/null 2>&1
+  mount -t proc proc "$3/proc"
+  mount --bind /dev "$3/dev"
+}
+
+# lend_rust FOLDER: the Rust toolchain that this machine has.
+lend_rust() {
+  mkdir -p "$1/root/.cargo" "$1/root/.rustup"
+  mount --bind "$HOME/.cargo" "$1/root/.cargo"
+  mount --bind "$HOME/.rustup" "$1/root/.rustup"
+}

@@ -3,6 +3,7 @@
 # CMD, its HEALTHCHECK and its STOPSIGNAL. Needs root, debootstrap and port 8080.
 # Usage: rehearse-dockerfile.sh FOLDER [SUITE]; FOLDER/SUITE.base is made once and used again.
 . "$(dirname "$0")/lib.sh"
+own_mounts "$@"
 folder=${1:?a folder to work in} suite=${2:-bookworm}
 stages=$folder/stages workdir=/ user=root launch='' base=$folder/$suite.base
 declare -A values=([SUITE]=$suite) environment=()
@@ -14,21 +15,11 @@ enter() { # USER COMMAND...: as a container would
     PATH=/root/.cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "${@:2}"
 }
 
-leave() { for each in "$stages"/*/{proc,dev,root/.cargo,root/.rustup}; do umount -l "$each" 2>/dev/null || true; done; }
-
 from() { # IMAGE [AS NAME]; rust's image is Debian with the toolchain that this machine has
-  [ -e "$base/etc/debian_version" ] ||
-    patiently "debootstrap $suite" debootstrap --variant=minbase --include=ca-certificates "$suite" "$base"
   stage=$stages/${3:-last} workdir=/ environment=()
   mkdir -p "$stages"
-  cp -a "$base" "$stage"
-  cp -L /etc/resolv.conf /etc/hosts "$stage/etc/"
-  # What makes this machine's connections trusted, a proxy's authority for one.
-  cp -rL /usr/local/share/ca-certificates "$stage/usr/local/share/" && chroot "$stage" update-ca-certificates >/dev/null 2>&1
-  mount -t proc proc "$stage/proc" && mount --bind /dev "$stage/dev"
-  [[ $1 == rust:* ]] || return 0
-  mkdir -p "$stage/root/.cargo" "$stage/root/.rustup"
-  mount --bind "$HOME/.cargo" "$stage/root/.cargo" && mount --bind "$HOME/.rustup" "$stage/root/.rustup"
+  debian "$suite" "$base" "$stage"
+  [[ $1 != rust:* ]] || lend_rust "$stage"
 }
 
 copy() { # [--from=STAGE] SOURCE... DESTINATION; a directory's contents, as Docker has it
@@ -67,8 +58,6 @@ instruction() { # NAME REST
 
 words() { "$PYTHON" -c 'import json, sys; print("\0".join(json.loads(sys.argv[1])), end="\0")' "$1"; } # of a JSON list
 
-trap leave EXIT
-leave
 rm -rf --one-file-system "$stages"
 while read -r name rest; do
   say "$name $rest"
@@ -80,7 +69,6 @@ mapfile -d '' -t healthcheck < <(words "$healthcheck")
 say "running ${command[*]}"
 # Docker gives a container pipes that belong to its user.
 (
-  trap - EXIT
   launch=exec
   chown "$(chroot "$stage" id -u "$user")" /proc/self/fd/1 /proc/self/fd/2
   enter "$user" "${command[@]}"
