@@ -5,7 +5,7 @@ use std::rc::Rc;
 use nginx_sys::*;
 
 use super::conf::LocConf;
-use super::ffi::{DONE, ERROR, OK, copy_to_pool};
+use super::ffi::{DONE, ERROR, OK, copy_to_pool, wsgi_limit_rate_set, wsgi_set_limit_rate_set};
 use super::headers;
 use super::request::core_loc_conf;
 use crate::exchange::response::Head;
@@ -70,10 +70,10 @@ impl<'a> Wishes<'a> {
     pub(crate) unsafe fn apply(&self, r: *mut ngx_http_request_t, location: &LocConf) -> Option<()> {
         // SAFETY: as the caller vouches; a null answer is handled.
         unsafe {
-            let configured = Some(location.limit_rate).filter(|&rate| rate > 0 && (*r).limit_rate_set() == 0);
+            let configured = Some(location.limit_rate).filter(|&rate| rate > 0 && wsgi_limit_rate_set(r) == 0);
             if let Some(rate) = self.limit_rate.or(configured) {
                 (*r).limit_rate = rate;
-                (*r).set_limit_rate_set(1);
+                wsgi_set_limit_rate_set(r, 1);
             }
             if let Some(charset) = self.charset {
                 let copy = ngx_palloc((*r).pool, size_of::<ngx_str_t>()).cast::<ngx_str_t>().as_mut()?;

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 
 use nginx_sys::*;
 
-use super::ffi::{OK, guard};
+use super::ffi::{OK, guard, wsgi_reading_body};
 use super::handler::{Context, context_of};
 use crate::exchange::body::{Body, Segment};
 use crate::exchange::inbox::{Broken, Inbox};
@@ -72,7 +72,7 @@ pub(crate) unsafe fn pump(r: *mut ngx_http_request_t, context: &Context, inbox: 
     unsafe {
         let mut piece = consume(r);
         loop {
-            let whole = (*r).reading_body() == 0;
+            let whole = wsgi_reading_body(r) == 0;
             let fed = !piece.is_empty();
             let room = inbox.feed(piece);
             if whole {

@@ -14,7 +14,10 @@ use nginx_sys::*;
 
 use super::accel::{self, Wishes};
 use super::conf::{self, LocConf};
-use super::ffi::{DONE, ERROR, OK, guard, pool_rc, wsgi_flush, wsgi_set_log_request};
+use super::ffi::{
+    DONE, ERROR, OK, guard, pool_rc, wsgi_count, wsgi_discard_body, wsgi_flush, wsgi_header_only, wsgi_header_sent,
+    wsgi_request_body_no_buffering, wsgi_set_count, wsgi_set_log_request, wsgi_set_request_body_no_buffering,
+};
 use super::module::ngx_http_wsgi_module;
 use super::output::Outgoing;
 use super::worker::{Worker, close_on_exec_of, worker};
@@ -101,7 +104,7 @@ unsafe fn start(r: *mut ngx_http_request_t) -> ngx_int_t {
             return without_body(r);
         }
         if location.request_buffering == 0 {
-            (*r).set_request_body_no_buffering(1);
+            wsgi_set_request_body_no_buffering(r, 1);
         }
         match ngx_http_read_client_request_body(r, Some(body_ready)) {
             rc if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t => rc,
@@ -121,7 +124,7 @@ unsafe fn without_body(r: *mut ngx_http_request_t) -> ngx_int_t {
             OK => {}
             rc => return rc,
         }
-        (*(*r).main).set_count((*(*r).main).count() + 1);
+        wsgi_set_count((*r).main, wsgi_count((*r).main) + 1);
         body_ready(r);
     }
     DONE
@@ -197,7 +200,7 @@ unsafe fn submit(r: *mut ngx_http_request_t, context: &Context, worker: &Worker)
         let pass = main.pass(location)?;
         let connection = (*r).connection;
         let core = request::core_loc_conf(r);
-        let streamed = (*r).request_body_no_buffering() != 0;
+        let streamed = wsgi_request_body_no_buffering(r) != 0;
         let terms = Terms {
             app: pass.app,
             pool: pass.pool,
@@ -290,7 +293,7 @@ impl Context {
         let ignore_abort = self.location().ignore_client_abort != 0;
         // SAFETY: methods are called while the request lives, and with it its connection; so for the rest of this impl.
         unsafe {
-            if (*self.r).discard_body() != 0 {
+            if wsgi_discard_body(self.r) != 0 {
                 return; // nginx's own handler reads on
             }
             (*self.r).read_event_handler =
@@ -321,7 +324,7 @@ impl Context {
                 return self.finish(rc);
             }
             // SAFETY: as above.
-            self.discard.set(unsafe { (*self.r).header_only() } != 0);
+            self.discard.set(unsafe { wsgi_header_only(self.r) } != 0);
         }
         let end = match end {
             Some(End::Failed(failure)) if !self.head_sent.get() => return self.fail(&failure),
@@ -368,7 +371,7 @@ impl Context {
         };
         // A filter may have answered otherwise (416) before it got so far.
         // SAFETY: as above.
-        self.head_sent.set(unsafe { (*self.r).header_sent() } != 0);
+        self.head_sent.set(unsafe { wsgi_header_sent(self.r) } != 0);
         Some(rc)
     }
 

@@ -6,7 +6,10 @@ use nginx_sys::*;
 
 use super::accel;
 use super::conf::LocConf;
-use super::ffi::{ERROR, OK, copy_to_pool, wsgi_header_multi, wsgi_send_early_hints};
+use super::ffi::{
+    ERROR, OK, copy_to_pool, wsgi_header_multi, wsgi_send_early_hints, wsgi_set_allow_ranges,
+    wsgi_set_disable_not_modified, wsgi_set_header_only, wsgi_set_keepalive, wsgi_set_single_range,
+};
 use crate::exchange::response::{Fields, Head};
 
 const NO_CONTENT: u16 = NGX_HTTP_NO_CONTENT as u16;
@@ -22,9 +25,9 @@ pub(crate) unsafe fn send(r: *mut ngx_http_request_t, head: &Head, location: &Lo
         if set(r, head, location).is_none() {
             return ERROR;
         }
-        (*r).set_disable_not_modified((!may_be_not_modified(r)).into());
-        (*r).set_allow_ranges((location.force_ranges != 0).into());
-        (*r).set_single_range(1); // a part that has gone by cannot be sent again
+        wsgi_set_disable_not_modified(r, (!may_be_not_modified(r)).into());
+        wsgi_set_allow_ranges(r, (location.force_ranges != 0).into());
+        wsgi_set_single_range(r, 1); // a part that has gone by cannot be sent again
         ngx_http_send_header(r)
     }
 }
@@ -64,7 +67,7 @@ unsafe fn set(r: *mut ngx_http_request_t, head: &Head, location: &LocConf) -> Op
         match head.status {
             // A status line of our own keeps nginx from seeing to these itself.
             NO_CONTENT => {
-                (*r).set_header_only(1);
+                wsgi_set_header_only(r, 1);
                 out.content_length_n = -1;
                 // HTTP/2 and HTTP/3 would leave it out; one field among the others stays.
                 let content_type = mem::take(&mut out.content_type);
@@ -72,7 +75,7 @@ unsafe fn set(r: *mut ngx_http_request_t, head: &Head, location: &LocConf) -> Op
                     push(r, b"Content-Type", content_type.as_bytes())?;
                 }
             }
-            NOT_MODIFIED => (*r).set_header_only(1),
+            NOT_MODIFIED => wsgi_set_header_only(r, 1),
             _ => {
                 // The body of a response to HEAD may be left out: its absence says nothing of the length.
                 let head_without_body = (*r).method == NGX_HTTP_HEAD as ngx_uint_t && head.length == Some(0);
@@ -112,7 +115,7 @@ pub(crate) unsafe fn set_field(r: *mut ngx_http_request_t, name: &[u8], value: &
                 return Some(());
             }
             b"connection" => {
-                (*r).set_keepalive(0);
+                wsgi_set_keepalive(r, 0);
                 return Some(());
             }
             _ => {}

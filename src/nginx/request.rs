@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::accel::split_path;
 use super::body;
 use super::conf::{LocConf, MainConf, Param};
-use super::ffi::{OK, bytes, list_items};
+use super::ffi::{OK, bytes, list_items, wsgi_request_body_no_buffering};
 use crate::exchange::names::{self, Name};
 use crate::exchange::request::{Request, http_name};
 
@@ -30,7 +30,7 @@ pub(crate) unsafe fn snapshot(r: *mut ngx_http_request_t, main: &MainConf, locat
         if location.pass_request_headers != 0 {
             headers(&mut request, r, &params);
         }
-        if location.pass_request_body != 0 && (*r).request_body_no_buffering() == 0 {
+        if location.pass_request_body != 0 && wsgi_request_body_no_buffering(r) == 0 {
             request.set_body(body::take(r)?);
         }
         if let Some(length) = body_length(r, request.body().length()) {
@@ -344,7 +344,7 @@ unsafe fn absolute_form_host<'a>(r: *mut ngx_http_request_t) -> Option<&'a [u8]>
 /// As [`snapshot`].
 unsafe fn body_length(r: *mut ngx_http_request_t, length: u64) -> Option<u64> {
     // SAFETY: as the caller vouches.
-    let (headers, streamed) = unsafe { (&(*r).headers_in, (*r).request_body_no_buffering() != 0) };
+    let (headers, streamed) = unsafe { (&(*r).headers_in, wsgi_request_body_no_buffering(r) != 0) };
     if streamed {
         // Of a chunked body nginx counts there what has come so far.
         return if headers.chunked() != 0 { None } else { u64::try_from(headers.content_length_n).ok() };

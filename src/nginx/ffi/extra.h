@@ -10,6 +10,29 @@
 static const ngx_uint_t  NGX_WSGI_CONF_UNSET_UINT = NGX_CONF_UNSET_UINT;
 static const ngx_uint_t  NGX_WSGI_USE_CLEAR_EVENT = NGX_USE_CLEAR_EVENT;
 
+/*
+ * The flags of a request that we use, as wsgi_FLAG() and wsgi_set_FLAG(). nginx-sys has them, too, but bindgen mistakes
+ * where bit fields are that follow a field of 16 bits, as they do since nginx 1.29.3.
+ */
+#define WSGI_REQUEST_FLAGS(flag)                                              \
+    flag(allow_ranges)                                                        \
+    flag(count)                                                               \
+    flag(disable_not_modified)                                                \
+    flag(discard_body)                                                        \
+    flag(header_only)                                                         \
+    flag(header_sent)                                                         \
+    flag(keepalive)                                                           \
+    flag(limit_rate_set)                                                      \
+    flag(reading_body)                                                        \
+    flag(request_body_no_buffering)                                           \
+    flag(single_range)
+
+#define WSGI_DECLARE(flag)                                                    \
+    ngx_uint_t wsgi_##flag(const ngx_http_request_t *r);                      \
+    void wsgi_set_##flag(ngx_http_request_t *r, ngx_uint_t value);
+
+WSGI_REQUEST_FLAGS(WSGI_DECLARE)
+
 /* Writes one record to `log`, behind nginx's usual prefix; `data` may hold any bytes. */
 void wsgi_log_write(ngx_uint_t level, ngx_log_t *log, const u_char *data, size_t len);
 

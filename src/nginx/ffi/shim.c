@@ -15,6 +15,23 @@ _Static_assert(sizeof(ngx_flag_t) == sizeof(ssize_t), "ngx_flag_t is not an isiz
 _Static_assert(sizeof(off_t) == 8, "off_t has not 64 bits");
 
 
+#define WSGI_DEFINE(flag)                                                     \
+                                                                              \
+ngx_uint_t                                                                    \
+wsgi_##flag(const ngx_http_request_t *r)                                      \
+{                                                                             \
+    return r->flag;                                                           \
+}                                                                             \
+                                                                              \
+void                                                                          \
+wsgi_set_##flag(ngx_http_request_t *r, ngx_uint_t value)                      \
+{                                                                             \
+    r->flag = value;                                                          \
+}
+
+WSGI_REQUEST_FLAGS(WSGI_DEFINE)
+
+
 void
 wsgi_log_write(ngx_uint_t level, ngx_log_t *log, const u_char *data, size_t len)
 {
