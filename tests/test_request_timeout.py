@@ -104,6 +104,6 @@ def test_a_lost_thread_is_replaced(server):
 def test_a_client_that_leaves_ends_its_call(server):
     connection = http1.Connection(server.port)
     connection.request("/abort/loop?s=20")
-    time.sleep(0.3)
+    until(lambda: "loop begins" in notes(server), "the call")
     connection.close()
     until(lambda: "loop interrupted" in notes(server), "the log or the notes")

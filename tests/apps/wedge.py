@@ -31,6 +31,7 @@ def application(environ, start_response):
     query = parse_qs(environ["QUERY_STRING"])
     seconds = float(query.get("s", ["30"])[0])
     kind = environ["PATH_INFO"].rpartition("/")[2]
+    note(environ, f"{kind} begins")
     try:
         if kind == "loop":
             loop(seconds)
