@@ -222,8 +222,9 @@ impl MainThread {
         let Ok(python) = &interpreter.python else { return };
         self.attached(|py| {
             // As above. What the call leaves of it, its thread clears away before the next.
+            exchange.set_interrupted();
+            // A thread that has taken the call but not the interpreter yet sees to it itself, then.
             if let Some(ident) = exchange.thread() {
-                exchange.set_interrupted();
                 py.interrupt(ident, python.request_timeout.get(py));
             }
         });

@@ -118,6 +118,9 @@ impl Thread {
         // SAFETY: attached just now, until after this function at least.
         let py = unsafe { Attached::assume() };
         exchange.set_thread(self.ident);
+        if exchange.was_interrupted() {
+            py.interrupt(self.ident, python.request_timeout.get(py));
+        }
         self.interpreter.graveyard.clear(py);
         call::run(py, python, &self.interpreter.graveyard, &mut self.kit, exchange);
         if exchange.was_interrupted() {

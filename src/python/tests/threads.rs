@@ -87,6 +87,30 @@ fn the_exchange_knows_the_thread_while_it_runs() {
 }
 
 #[test]
+fn a_call_is_interrupted_though_its_thread_still_waits_for_the_interpreter() {
+    let pending = code(
+        "import time
+end = time.monotonic() + 10
+while time.monotonic() < end: pass
+print('not interrupted')
+return []",
+    )
+    .exchange(false);
+    let number = pending.number;
+    assert!(pending.exchange.begin());
+    {
+        let main = harness().main.lock().unwrap();
+        main.interrupt(Arc::clone(&pending.exchange));
+        main.log_stack(Arc::clone(&pending.exchange), "interrupted by now".into());
+    }
+    while !records(number).iter().any(|(_, record)| record == "interrupted by now") {
+        thread::yield_now();
+    }
+    let reply = pending.run_on(&mut new_thread());
+    assert!(reply.failure().record.contains("ngx_wsgi.RequestTimeout"), "{:?}", reply.log());
+}
+
+#[test]
 fn who_waits_for_room_lets_others_run() {
     let source = format!("{OK}yield b'x' * 100\nyield b'y' * 100\nyield b'z'");
     let pending = code(&source).window(50).exchange(false);
