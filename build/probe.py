@@ -48,6 +48,12 @@ if getattr(getattr(sys, "implementation", None), "name", "") != "cpython" or sys
         "name another one: make PYTHON=/path/to/python3",
     )
 
+if sysconfig.get_config_var("Py_GIL_DISABLED"):
+    fail(
+        "%s: a free-threaded Python, which nginx-wsgi does not support yet" % me,
+        "name one with a GIL: make PYTHON=/path/to/python3",
+    )
+
 abi = short + getattr(sys, "abiflags", "")
 library = "libpython%s.so" % abi
 folder = library_dir(library)
