@@ -25,32 +25,54 @@ impl Request {
     /// Adds an entry; the value is the concatenation of `parts`. A later entry of a name wins.
     ///
     /// A name above 65,535 bytes, or a value above 4 GiB, cannot come from nginx; it is left out.
-    pub fn push(&mut self, name: Name<'_>, parts: &[&[u8]]) {
+    pub fn push_parts(&mut self, name: Name<'_>, parts: &[&[u8]]) {
         let length: usize = parts.iter().map(|part| part.len()).sum();
-        let Ok(length) = u32::try_from(length) else { return };
+        if self.push_start(name, length) {
+            for part in parts {
+                self.arena.extend_from_slice(part);
+            }
+        }
+    }
+
+    /// As [`Self::push_parts`], of one part.
+    #[inline]
+    pub fn push(&mut self, name: Name<'_>, value: &[u8]) {
+        if self.push_start(name, value.len()) {
+            self.arena.extend_from_slice(value);
+        }
+    }
+
+    /// As [`Self::push`], of a number in decimal.
+    pub fn push_number(&mut self, name: Name<'_>, number: u64) {
+        self.push(name, itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    /// Adds what stands before a value; false: it would be too long.
+    #[inline]
+    fn push_start(&mut self, name: Name<'_>, length: usize) -> bool {
+        let Ok(length) = u32::try_from(length) else { return false };
+        let [a, b, c, d] = length.to_ne_bytes();
         match name {
-            Name::Known(index) => self.arena.push(index),
+            Name::Known(index) => self.arena.extend_from_slice(&[index, a, b, c, d]),
             Name::Other(key) => {
-                let Ok(key_length) = u16::try_from(key.len()) else { return };
+                let Ok(key_length) = u16::try_from(key.len()) else { return false };
                 self.arena.push(SPELT);
                 self.arena.extend_from_slice(&key_length.to_ne_bytes());
                 self.arena.extend_from_slice(key);
+                self.arena.extend_from_slice(&[a, b, c, d]);
             }
         }
-        self.arena.extend_from_slice(&length.to_ne_bytes());
-        for part in parts {
-            self.arena.extend_from_slice(part);
-        }
+        true
     }
 
     /// Adds a request header under its `HTTP_` name: upper case, every other byte than a letter or digit `_`.
     pub fn push_header(&mut self, lower: &[u8], parts: &[&[u8]]) {
         if let Some(name) = super::names::of_header(lower) {
-            return self.push(name, parts);
+            return self.push_parts(name, parts);
         }
         let mut key = Vec::with_capacity(5 + lower.len());
         http_name(lower, &mut key);
-        self.push(Name::Other(&key), parts);
+        self.push_parts(Name::Other(&key), parts);
     }
 
     /// Sets the body that `wsgi.input` reads.
@@ -118,10 +140,10 @@ mod tests {
     #[test]
     fn entries_come_back_in_order() {
         let mut request = Request::with_capacity(64);
-        request.push(names::PATH_INFO, &[b"/a", b"/b"]);
+        request.push_parts(names::PATH_INFO, &[b"/a", b"/b"]);
         request.push_header(b"x-frob", &[b""]);
         request.push_header(b"host", &[b"example.org"]);
-        request.push(Name::Other(b"UID_SET"), &[b"1"]);
+        request.push(Name::Other(b"UID_SET"), b"1");
         let entries: Vec<_> = request.entries().map(|(name, value)| (name.bytes(), value)).collect();
         let expected: Vec<(&[u8], &[u8])> =
             vec![(b"PATH_INFO", b"/a/b"), (b"HTTP_X_FROB", b""), (b"HTTP_HOST", b"example.org"), (b"UID_SET", b"1")];
@@ -131,8 +153,8 @@ mod tests {
     #[test]
     fn the_last_entry_of_a_name_wins() {
         let mut request = Request::default();
-        request.push(names::HTTPS, &[b"on"]);
-        request.push(Name::Other(b"HTTPS"), &[b"off"]);
+        request.push(names::HTTPS, b"on");
+        request.push(Name::Other(b"HTTPS"), b"off");
         assert_eq!(request.get(names::HTTPS), Some(&b"off"[..]));
         assert_eq!(request.get(names::AUTH_TYPE), None);
     }
@@ -140,8 +162,8 @@ mod tests {
     #[test]
     fn a_name_that_is_too_long_is_left_out_whole() {
         let mut request = Request::default();
-        request.push(Name::Other(&vec![b'A'; 70_000]), &[b"x"]);
-        request.push(names::HTTPS, &[b"on"]);
+        request.push(Name::Other(&vec![b'A'; 70_000]), b"x");
+        request.push(names::HTTPS, b"on");
         assert_eq!(request.entries().count(), 1);
     }
 }

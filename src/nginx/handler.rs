@@ -310,7 +310,9 @@ impl Context {
             return;
         }
         let Delivery { hints, head, parts, end } = delivery;
-        self.last_activity.set(now());
+        if end.is_none() {
+            self.last_activity.set(now());
+        }
         for fields in hints {
             self.credit(fields.size());
             // SAFETY: the request lives, and its head has not been sent.

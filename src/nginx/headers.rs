@@ -111,7 +111,9 @@ pub(crate) unsafe fn set_field(r: *mut ngx_http_request_t, name: &[u8], value: &
         match lower {
             b"content-type" => return content_type(r, value),
             b"content-length" => {
-                (*r).headers_out.content_length_n = std::str::from_utf8(value).ok()?.trim().parse().ok()?;
+                // It has been checked to be one that fits.
+                let digits = value.iter().filter(|byte| byte.is_ascii_digit());
+                (*r).headers_out.content_length_n = digits.fold(0, |sum, &digit| sum * 10 + off_t::from(digit - b'0'));
                 return Some(());
             }
             b"connection" => {
@@ -155,10 +157,12 @@ unsafe fn content_type(r: *mut ngx_http_request_t, value: &[u8]) -> Option<()> {
         let out = &mut (*r).headers_out;
         out.content_type = copy;
         out.content_type_lowcase = ptr::null_mut();
-        let media_type = value.iter().position(|&byte| byte == b';').unwrap_or(value.len());
-        out.content_type_len = value[..media_type].trim_ascii_end().len();
-        if let Some((start, length)) = charset(value) {
-            out.charset = ngx_str_t { len: length, data: copy.data.add(start) };
+        out.content_type_len = value.len();
+        if let Some(media_type) = value.iter().position(|&byte| byte == b';') {
+            out.content_type_len = value[..media_type].trim_ascii_end().len();
+            if let Some((start, length)) = charset(value) {
+                out.charset = ngx_str_t { len: length, data: copy.data.add(start) };
+            }
         }
         Some(())
     }

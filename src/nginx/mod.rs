@@ -2,6 +2,7 @@
 
 mod accel;
 mod accept;
+mod address;
 mod body;
 mod conf;
 mod deadlines;

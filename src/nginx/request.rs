@@ -7,9 +7,9 @@ use nginx_sys::*;
 use smallvec::SmallVec;
 
 use super::accel::split_path;
-use super::body;
 use super::conf::{LocConf, MainConf, Param};
 use super::ffi::{OK, bytes, list_items, wsgi_request_body_no_buffering};
+use super::{address, body};
 use crate::exchange::names::{self, Name};
 use crate::exchange::request::{Request, http_name};
 
@@ -34,12 +34,12 @@ pub(crate) unsafe fn snapshot(r: *mut ngx_http_request_t, main: &MainConf, locat
             request.set_body(body::take(r)?);
         }
         if let Some(length) = body_length(r, request.body().length()) {
-            request.push(names::CONTENT_LENGTH, &[length.to_string().as_bytes()]);
+            request.push_number(names::CONTENT_LENGTH, length);
         }
         for (param, value) in params {
             // As with uwsgi_param: an empty HTTP_ parameter takes the header away.
             if !(value.is_empty() && (param.if_not_empty || param.name.starts_with(b"HTTP_"))) {
-                request.push(Name::Other(&param.name), &[value]);
+                request.push(Name::Other(&param.name), value);
             }
         }
         Some(request)
@@ -76,14 +76,14 @@ unsafe fn request_line(request: &mut Request, r: *mut ngx_http_request_t, locati
         let mount = location.script_name.as_ref().map_or(Some(&[][..]), |prefix| complex_value(r, prefix))?;
         let (script_name, path_info) = split_path(mount, bytes((*r).uri));
         let r = &*r;
-        request.push(names::REQUEST_METHOD, &[bytes(r.method_name)]);
-        request.push(names::SCRIPT_NAME, &[script_name]);
-        request.push(names::PATH_INFO, &[path_info]);
-        request.push(names::QUERY_STRING, &[bytes(r.args)]);
+        request.push(names::REQUEST_METHOD, bytes(r.method_name));
+        request.push(names::SCRIPT_NAME, script_name);
+        request.push(names::PATH_INFO, path_info);
+        request.push(names::QUERY_STRING, bytes(r.args));
         // Two names for the same; applications look for the one or for the other.
-        request.push(names::REQUEST_URI, &[bytes(r.unparsed_uri)]);
+        request.push(names::REQUEST_URI, bytes(r.unparsed_uri));
         let protocol = bytes(r.http_protocol);
-        request.push(names::SERVER_PROTOCOL, &[if protocol.is_empty() { b"HTTP/0.9" } else { protocol }]);
+        request.push(names::SERVER_PROTOCOL, if protocol.is_empty() { b"HTTP/0.9" } else { protocol });
         Some(())
     }
 }
@@ -96,40 +96,50 @@ unsafe fn server_and_client(request: &mut Request, r: *mut ngx_http_request_t, m
         let connection = &*(*r).connection;
         let tls = !connection.ssl.is_null();
         let scheme: &[u8] = if tls { b"https" } else { b"http" };
-        request.push(names::REQUEST_SCHEME, &[scheme]);
+        request.push(names::REQUEST_SCHEME, scheme);
         if tls {
-            request.push(names::HTTPS, &[b"on"]);
+            request.push(names::HTTPS, b"on");
         }
-        request.push(names::REMOTE_ADDR, &[bytes(connection.addr_text)]);
-        let remote_port = variable(r, main.variables.remote_port)?;
-        if !remote_port.is_empty() {
-            request.push(names::REMOTE_PORT, &[remote_port]);
+        request.push(names::REMOTE_ADDR, bytes(connection.addr_text));
+        match address::port_of_client(connection) {
+            0 => {}
+            port => request.push_number(names::REMOTE_PORT, port.into()),
         }
-        let server_addr = variable(r, main.variables.server_addr)?;
-        let server_port = variable(r, main.variables.server_port)?;
-        request.push(names::SERVER_ADDR, &[server_addr]);
-        // PEP 3333: neither is ever empty. A unix socket has no port.
-        let default_port: &[u8] = if tls { b"443" } else { b"80" };
-        request.push(names::SERVER_PORT, &[if server_port.is_empty() { default_port } else { server_port }]);
-        request.push(names::SERVER_NAME, &[server_name(r, server_addr)]);
-        request.push(names::SERVER_SOFTWARE, &[b"nginx/", NGINX_VERSION.to_bytes()]);
-        request.push(names::DOCUMENT_ROOT, &[variable(r, main.variables.document_root)?]);
+        address::of_server((*r).connection, |server_addr, port| {
+            request.push(names::SERVER_ADDR, server_addr);
+            // PEP 3333: neither is ever empty. A unix socket has no port.
+            let port = match port {
+                0 if tls => 443,
+                0 => 80,
+                port => port,
+            };
+            request.push_number(names::SERVER_PORT, port.into());
+            request.push(names::SERVER_NAME, server_name(r, server_addr));
+        })?;
+        request.push_parts(names::SERVER_SOFTWARE, &[b"nginx/", NGINX_VERSION.to_bytes()]);
+        request.push(names::DOCUMENT_ROOT, document_root(r, main)?);
         if let Some(user) = authenticated_user(r) {
-            request.push(names::REMOTE_USER, &[user]);
-            request.push(names::AUTH_TYPE, &[b"Basic"]);
+            request.push(names::REMOTE_USER, user);
+            request.push(names::AUTH_TYPE, b"Basic");
         }
         Some(())
     }
 }
 
-/// The value of an indexed nginx variable; `None` when nginx is out of memory.
+/// What `$document_root` has; `None` when nginx is out of memory.
 ///
 /// # Safety
-/// As [`snapshot`]; `index` must come from `ngx_http_get_variable_index()`.
-unsafe fn variable<'a>(r: *mut ngx_http_request_t, index: ngx_uint_t) -> Option<&'a [u8]> {
-    // SAFETY: as the caller vouches; the value lives in the request's pool.
-    let value = unsafe { ngx_http_get_indexed_variable(r, index).as_ref()? };
-    Some(if value.not_found() != 0 { &[] } else { value.as_bytes() })
+/// As [`snapshot`].
+unsafe fn document_root<'a>(r: *mut ngx_http_request_t, main: &MainConf) -> Option<&'a [u8]> {
+    // SAFETY: as the caller vouches; the value lives in the request's pool, and the location's own with the cycle.
+    unsafe {
+        let core = &*core_loc_conf(r);
+        if core.root_lengths.is_null() {
+            return Some(bytes(core.root)); // it has no variables
+        }
+        let value = ngx_http_get_indexed_variable(r, main.document_root).as_ref()?;
+        Some(if value.not_found() != 0 { &[] } else { value.as_bytes() })
+    }
 }
 
 /// The server's first name; where that is no host name (empty, a pattern), the host that the client asked for,
@@ -137,7 +147,7 @@ unsafe fn variable<'a>(r: *mut ngx_http_request_t, index: ngx_uint_t) -> Option<
 ///
 /// # Safety
 /// As [`snapshot`].
-unsafe fn server_name(r: *mut ngx_http_request_t, address: &[u8]) -> &[u8] {
+unsafe fn server_name<'a>(r: *mut ngx_http_request_t, address: &'a [u8]) -> &'a [u8] {
     // SAFETY: as the caller vouches.
     unsafe {
         let index = (*ptr::addr_of!(ngx_http_core_module)).ctx_index;
@@ -217,7 +227,7 @@ unsafe fn headers(request: &mut Request, r: *mut ngx_http_request_t, params: &[(
     let mut repeats = repeats(&all);
     for (index, header) in all.iter().enumerate() {
         match header.lower {
-            b"content-type" => request.push(names::CONTENT_TYPE, &[header.value]),
+            b"content-type" => request.push(names::CONTENT_TYPE, header.value),
             // The first is the one that nginx went by; Proxy would become HTTP_PROXY, which clients obey.
             b"content-length" | b"transfer-encoding" | b"proxy" => {}
             b"host" if host.is_some() => {}
@@ -230,7 +240,7 @@ unsafe fn headers(request: &mut Request, r: *mut ngx_http_request_t, params: &[(
         }
     }
     if let Some(host) = host {
-        request.push(names::HTTP_HOST, &[host]);
+        request.push(names::HTTP_HOST, host);
     }
 }
 

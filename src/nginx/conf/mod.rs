@@ -179,17 +179,8 @@ pub(crate) struct MainConf {
     pub(crate) spec: spec::Spec,
     /// What the workers tell each other; made by [`resolve`] where there is a `wsgi_pass`.
     pub(crate) board: Option<Board>,
-    /// Indices of the nginx variables that a request's snapshot reads.
-    pub(crate) variables: Variables,
-}
-
-/// Indices of nginx variables, for `ngx_http_get_indexed_variable()`.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Variables {
+    /// The index of `$document_root`, for `ngx_http_get_indexed_variable()`.
     pub(crate) document_root: ngx_uint_t,
-    pub(crate) server_addr: ngx_uint_t,
-    pub(crate) server_port: ngx_uint_t,
-    pub(crate) remote_port: ngx_uint_t,
 }
 
 /// A `wsgi_app` block.
@@ -288,7 +279,7 @@ pub(crate) unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_
         passes: Vec::new(),
         spec: spec::Spec::default(),
         board: None,
-        variables: Variables::default(),
+        document_root: 0,
     };
     // SAFETY: nginx hands a valid `cf`.
     unsafe { keep(cf, conf) }

@@ -4,11 +4,11 @@ use nginx_sys::*;
 
 use super::super::accept::Board;
 use super::super::ffi::{ERROR, OK, wsgi_conf_error};
+use super::MainConf;
 use super::directive::main_conf;
-use super::{MainConf, Variables};
 use crate::exchange::spec::{App, Source, Spec, Target};
 
-/// Finds application and pool of each `wsgi_pass`, and the nginx variables that snapshots read.
+/// Finds application and pool of each `wsgi_pass`, and the nginx variable that snapshots read.
 pub(crate) fn resolve(cf: &mut ngx_conf_t) -> ngx_int_t {
     // SAFETY: at the end of http {} `cf` carries its context; nothing else uses the configuration meanwhile.
     let main = unsafe { &mut *main_conf(cf) };
@@ -20,9 +20,11 @@ pub(crate) fn resolve(cf: &mut ngx_conf_t) -> ngx_int_t {
         unsafe { wsgi_conf_error(NGX_LOG_EMERG as ngx_uint_t, cf, message.as_ptr(), message.len()) };
         return ERROR;
     }
-    main.variables = match variables(cf) {
-        Some(variables) => variables,
-        None => return ERROR,
+    let mut name = ngx::ngx_string!("document_root");
+    // SAFETY: `cf` is valid; nginx copies the name when it is new to it and never writes to it.
+    main.document_root = match unsafe { ngx_http_get_variable_index(cf, &mut name) } {
+        ERROR => return ERROR,
+        index => index as ngx_uint_t,
     };
     main.board = Board::new(cf.log);
     super::super::log::tell_versions();
@@ -94,19 +96,4 @@ fn contradiction(apps: &[App]) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-fn variables(cf: &mut ngx_conf_t) -> Option<Variables> {
-    let mut index = |name: &'static str| {
-        let mut name = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
-        // SAFETY: `cf` is valid; nginx copies the name when it is new to it and never writes to it.
-        let index = unsafe { ngx_http_get_variable_index(cf, &mut name) };
-        (index != ERROR).then_some(index as ngx_uint_t)
-    };
-    Some(Variables {
-        document_root: index("document_root")?,
-        server_addr: index("server_addr")?,
-        server_port: index("server_port")?,
-        remote_port: index("remote_port")?,
-    })
 }

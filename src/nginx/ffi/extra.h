@@ -9,6 +9,7 @@
 
 static const ngx_uint_t  NGX_WSGI_CONF_UNSET_UINT = NGX_CONF_UNSET_UINT;
 static const ngx_uint_t  NGX_WSGI_USE_CLEAR_EVENT = NGX_USE_CLEAR_EVENT;
+static const ngx_uint_t  NGX_WSGI_SOCKADDR_STRLEN = NGX_SOCKADDR_STRLEN;
 
 /*
  * The flags of a request that we use, as wsgi_FLAG() and wsgi_set_FLAG(). nginx-sys has them, too, but bindgen mistakes

@@ -152,12 +152,12 @@ impl Ask {
     }
 
     pub(super) fn with(mut self, name: Name<'_>, value: &str) -> Self {
-        self.request.push(name, &[value.as_bytes()]);
+        self.request.push(name, value.as_bytes());
         self
     }
 
     pub(super) fn with_bytes(mut self, name: Name<'_>, value: &[u8]) -> Self {
-        self.request.push(name, &[value]);
+        self.request.push(name, value);
         self
     }
 
