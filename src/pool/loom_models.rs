@@ -261,23 +261,28 @@ fn stop_and_submit_at_once_leave_no_job_behind() {
 }
 
 /// The sleep protocol alone, with a bare counter for a queue, and deeper.
-fn naps(threads: usize, jobs: usize, exclusive: bool, switches: usize) {
+///
+/// With `watch`, a thread that is woken while another one runs jobs watches first, without a tick that could save it.
+fn naps(threads: usize, jobs: usize, exclusive: bool, watch: bool, switches: usize) {
     explore(switches, move || {
         let sleep = Arc::new(Sleep::new(1, exclusive));
         let waiting = Arc::new(AtomicUsize::new(0));
         let done = Arc::new(AtomicUsize::new(0));
         let stopped = Arc::new(AtomicBool::new(false));
         let threads: Vec<_> = (0..threads)
-            .map(|_| {
+            .map(|number| {
                 let (sleep, waiting) = (Arc::clone(&sleep), Arc::clone(&waiting));
                 let (done, stopped) = (Arc::clone(&done), Arc::clone(&stopped));
                 let take = |count: usize| count.checked_sub(1);
                 thread::spawn(move || {
-                    let mut place = Place::new(0);
+                    let mut place = Place::new(0, number + 1);
                     loop {
                         sleep.rest(&mut place, &waiting, &stopped);
                         if stopped.load(Ordering::Relaxed) {
                             break;
+                        }
+                        if watch {
+                            sleep.watch(&place, Duration::MAX, &stopped);
                         }
                         let mut first = true;
                         while waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
@@ -306,17 +311,22 @@ fn naps(threads: usize, jobs: usize, exclusive: bool, switches: usize) {
 
 #[test]
 fn no_wake_up_is_lost_with_one_sleeper() {
-    naps(1, 2, true, 5);
+    naps(1, 2, true, false, 5);
 }
 
 #[test]
 fn no_wake_up_is_lost_with_two_sleepers() {
-    naps(2, 2, true, 3);
+    naps(2, 2, true, false, 3);
 }
 
 #[test]
 fn no_wake_up_is_lost_with_two_sleepers_without_a_lock() {
-    naps(2, 2, false, 2);
+    naps(2, 2, false, false, 2);
+}
+
+#[test]
+fn no_wake_up_is_lost_on_a_watcher() {
+    naps(2, 2, true, true, 3);
 }
 
 /// A bell that a thread can wait for.

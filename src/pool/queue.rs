@@ -49,6 +49,13 @@ pub(super) struct Share<J> {
     next: usize,
 }
 
+impl<J> Share<J> {
+    /// No other thread's.
+    pub(super) fn number(&self) -> usize {
+        self.number
+    }
+}
+
 impl<J: Task> Queue<J> {
     pub(super) fn new(capacity: usize) -> Self {
         Self {

@@ -2,7 +2,7 @@
 
 use super::panics::guarded;
 use super::queue::{Queue, Share};
-use super::sleep::{Place, Seat, Sleep};
+use super::sleep::{Place, Seat, Sleep, TICK};
 use super::sync::{Arc, AtomicBool, Ordering, fence, thread};
 use super::{Config, Stats, Task, Worker};
 
@@ -77,6 +77,7 @@ impl<J: Task> Registry<J> {
     pub(super) fn wake(&self) {
         // Its fence orders the pushes before the look at `stopped`, too.
         self.sleep.arrived(self.queue.waiting());
+        self.sleep.look_for_stuck(|| self.clock.now());
         if self.is_stopped() {
             // `stop` may have cleared the queue before the jobs were in it.
             self.queue.clear();
@@ -121,7 +122,9 @@ impl<J: Task> Registry<J> {
 
     pub(super) fn run_thread(this: &Arc<Self>, lane: usize, worker: &mut impl Worker<J>) {
         assert!(lane < this.sleep.lanes(), "the pool has no lane {lane}");
-        let mut member = Member { registry: this, share: this.queue.join(), place: Place::new(lane) };
+        let share = this.queue.join();
+        let place = Place::new(lane, share.number() + 1);
+        let mut member = Member { registry: this, share, place };
         let (registry, seat) = (Arc::clone(this), member.place.seat());
         worker.joined(Box::new(move || registry.summon(lane, &seat)));
         loop {
@@ -148,11 +151,13 @@ impl<J: Task> Member<'_, J> {
         // If all that wait are cancelled, the lock is not needed to drop them.
         let mut job = if queue.live() == 0 { queue.take(&mut self.share) } else { None };
         let is_idle = || queue.waiting().load(Ordering::Relaxed) == 0;
-        if job.is_none() && is_idle() && !self.place.is_summoned() && !sleep.is_lane_busy(&self.place) {
+        let park = self.watch() || !sleep.is_lane_busy(&self.place);
+        if job.is_none() && is_idle() && !self.place.is_summoned() && park {
             return;
         }
         // Even if nothing waits now: the seeker of a busy lane saves the next `submit` a wake-up.
-        sleep.set_in_line(&self.place, self.registry.clock.now());
+        let since = self.registry.clock.now();
+        sleep.set_in_line(&self.place, since);
         worker.attach();
         sleep.set_in_line(&self.place, 0);
         self.answer_summons(worker);
@@ -160,7 +165,7 @@ impl<J: Task> Member<'_, J> {
             job = queue.take(&mut self.share);
         }
         match job {
-            Some(job) => self.turn(job, worker),
+            Some(job) => self.turn(job, since, worker),
             None => {
                 worker.detach();
                 if !is_idle() {
@@ -171,17 +176,38 @@ impl<J: Task> Member<'_, J> {
         }
     }
 
-    /// Runs jobs, attached, until none is left or the turn is over; detaches.
-    fn turn(&mut self, first: J, worker: &mut impl Worker<J>) {
-        let Registry { queue, sleep, .. } = self.registry;
+    /// Stays beside a lane that is smooth, as long as its jobs end. True: nothing waits any more.
+    fn watch(&self) -> bool {
+        let Registry { queue, sleep, clock, stopped, .. } = self.registry;
+        let mut ended = sleep.ended(&self.place);
+        while sleep.is_smooth(&self.place, clock.now()) && sleep.watch(&self.place, TICK, stopped) {
+            if queue.waiting().load(Ordering::Relaxed) == 0 {
+                return true;
+            }
+            let before = std::mem::replace(&mut ended, sleep.ended(&self.place));
+            if ended == before || self.place.is_summoned() {
+                break;
+            }
+        }
+        false
+    }
+
+    /// Runs jobs, attached, until none is left or the turn is over; detaches. It has stood in line `since`.
+    fn turn(&mut self, first: J, since: u64, worker: &mut impl Worker<J>) {
+        let Registry { queue, sleep, clock, .. } = self.registry;
+        let now = clock.now();
+        sleep.take_over(&self.place, now, now.saturating_sub(since));
         sleep.begin_turn(&mut self.place, queue.waiting());
-        let mut next = Some(first);
+        let (mut next, mut handed) = (Some(first), false);
         while let Some(job) = next {
             guarded(|| worker.run(job));
+            sleep.note_end(&self.place);
             self.answer_summons(worker);
-            next = if self.is_turn_over() { None } else { queue.take(&mut self.share) };
+            handed = self.is_turn_over();
+            next = if handed { None } else { queue.take(&mut self.share) };
             guarded(|| worker.ended(next.is_some()));
         }
+        sleep.let_go(&self.place, handed);
         worker.detach();
     }
 

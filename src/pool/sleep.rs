@@ -1,12 +1,26 @@
 //! Who sleeps and who is woken. README.md names the states and argues that no wake-up is lost.
 
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use super::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, fence, lock};
 
 /// Bits of each count in a lane's mirror.
 const BITS: u32 = 20;
 const MASK: u64 = (1 << BITS) - 1;
+
+/// How often a seeker that watches looks whether the lane's jobs still end.
+pub(super) const TICK: Duration = Duration::from_millis(5);
+/// How long a lane counts as smooth after a hand-over, in nanoseconds.
+const SMOOTH: u64 = 200_000_000;
+/// Who has stood in line for longer, in nanoseconds, may have got the lock by the interpreter's force (CPython: 5 ms),
+/// which says nothing about the job that has lost it.
+const FORCED: u64 = 4_500_000;
+/// So many hand-overs in a row make a lane smooth; twice as many each time that it turns out not to be, up to the most.
+const LEAST_CLEAN: usize = 4;
+const MOST_CLEAN: usize = 1024;
+/// A lane whose jobs have not ended for so long is stuck, in nanoseconds.
+const STUCK: u64 = 2_000_000;
 
 /// How many of a lane's threads are in which state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,16 +31,29 @@ pub(super) struct Counts {
     pub(super) seeking: usize,
     /// Between the first job of a turn and its end.
     pub(super) running: usize,
+    /// One of the seekers watches.
+    watching: bool,
 }
 
 impl Counts {
     fn pack(self) -> u64 {
-        self.parked as u64 | (self.seeking as u64) << BITS | (self.running as u64) << (2 * BITS)
+        let counts = self.parked as u64 | (self.seeking as u64) << BITS | (self.running as u64) << (2 * BITS);
+        counts | u64::from(self.watching) << (3 * BITS)
     }
 
     fn unpack(word: u64) -> Self {
         let field = |index: u32| (word >> (index * BITS) & MASK) as usize;
-        Self { parked: field(0), seeking: field(1), running: field(2) }
+        Self { parked: field(0), seeking: field(1), running: field(2), watching: field(3) != 0 }
+    }
+
+    /// The watcher is of no use: what it watches is over.
+    fn is_watch_idle(self) -> bool {
+        self.watching && self.running == 0
+    }
+
+    /// The seekers on whom a job can count.
+    fn comers(self) -> usize {
+        self.seeking - usize::from(self.is_watch_idle()).min(self.seeking)
     }
 }
 
@@ -56,6 +83,26 @@ impl Seat {
         *woken = false;
     }
 
+    /// As [`Self::sleep`], but no longer than that; false: it was not woken.
+    #[cfg(not(loom))]
+    fn sleep_for(&self, most: Duration) -> bool {
+        let woken = lock(&self.woken);
+        let asleep = |woken: &mut bool| !*woken;
+        let (mut woken, _) = self.bell.wait_timeout_while(woken, most, asleep).unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut woken)
+    }
+
+    /// There is no time in a model: it is always over, or never.
+    #[cfg(loom)]
+    fn sleep_for(&self, most: Duration) -> bool {
+        if most == Duration::MAX {
+            self.sleep();
+            return true;
+        }
+        super::sync::thread::yield_now();
+        std::mem::take(&mut *lock(&self.woken))
+    }
+
     fn wake(&self) {
         *lock(&self.woken) = true;
         self.bell.notify_one();
@@ -65,15 +112,17 @@ impl Seat {
 /// A thread's place in its lane.
 pub(super) struct Place {
     lane: usize,
+    /// Not 0, and no other thread's.
+    number: usize,
     phase: Phase,
     seat: Arc<Seat>,
 }
 
 impl Place {
-    /// A place in `lane` for one thread.
-    pub(super) fn new(lane: usize) -> Self {
+    /// A place in `lane` for one thread, with a number of its own above 0.
+    pub(super) fn new(lane: usize, number: usize) -> Self {
         let seat = Seat { woken: Mutex::new(false), bell: Condvar::new(), summoned: AtomicBool::new(false) };
-        Self { lane, phase: Phase::Away, seat: Arc::new(seat) }
+        Self { lane, number, phase: Phase::Away, seat: Arc::new(seat) }
     }
 
     /// The seat, for [`Sleep::summon`].
@@ -99,6 +148,8 @@ impl Place {
 struct State {
     /// The parked threads; the one that parked last is woken first: its caches are warm.
     stack: Vec<Arc<Seat>>,
+    /// The seeker that watches.
+    watcher: Option<Arc<Seat>>,
     seeking: usize,
     running: usize,
     wakeups: u64,
@@ -106,7 +157,8 @@ struct State {
 
 impl State {
     fn counts(&self) -> Counts {
-        Counts { parked: self.stack.len(), seeking: self.seeking, running: self.running }
+        let (parked, watching) = (self.stack.len(), self.watcher.is_some());
+        Counts { parked, seeking: self.seeking, running: self.running, watching }
     }
 
     fn shift(&mut self, place: &mut Place, to: Phase) {
@@ -131,11 +183,37 @@ struct Lane {
     mirror: AtomicU64,
     /// When the seeker got in line for the lock, on the pool's clock; 0: it is not in line.
     in_line: AtomicU64,
+    /// The thread in whose turn the lock is (its [`Place::number`]), as far as the pool knows; 0: nobody's.
+    active: AtomicUsize,
+    /// That thread has ended its turn for the seeker in line, and the seeker has yet to find out.
+    handed: AtomicBool,
+    /// Until when the lane is smooth, on the pool's clock.
+    smooth_until: AtomicU64,
+    /// Hand-overs since a job has last let the lock go with a seeker in line, and how many are wanted.
+    clean: AtomicUsize,
+    wanted: AtomicUsize,
+    /// What `ended` was when `submit` last looked, and since when.
+    seen: AtomicU64,
+    seen_since: AtomicU64,
+    /// Changes whenever a job has ended.
+    ended: AtomicU64,
 }
 
 impl Lane {
     fn new() -> Self {
-        Self { state: Mutex::default(), mirror: AtomicU64::new(0), in_line: AtomicU64::new(0) }
+        Self {
+            state: Mutex::default(),
+            mirror: AtomicU64::new(0),
+            in_line: AtomicU64::new(0),
+            active: AtomicUsize::new(0),
+            handed: AtomicBool::new(false),
+            smooth_until: AtomicU64::new(0),
+            clean: AtomicUsize::new(0),
+            wanted: AtomicUsize::new(LEAST_CLEAN),
+            seen: AtomicU64::new(0),
+            seen_since: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+        }
     }
 
     fn publish(&self, state: &MutexGuard<'_, State>) {
@@ -164,7 +242,7 @@ impl Sleep {
     /// Whether a lane in which `counts` holds should have one more seeker.
     fn wants(&self, counts: Counts, waiting: usize) -> bool {
         let most = if self.exclusive { waiting.min(1) } else { waiting };
-        counts.parked > 0 && counts.seeking < most
+        (counts.parked > 0 || counts.is_watch_idle()) && counts.comers() < most
     }
 
     /// A job has been counted and pushed: wakes a thread if none is on its way to it.
@@ -185,7 +263,7 @@ impl Sleep {
             let counts = lane.counts();
             if counts.running == 0 {
                 // Nobody holds up these seekers.
-                coming += counts.seeking;
+                coming += counts.comers();
             }
             if self.wants(counts, waiting) && best.is_none_or(|(_, running)| counts.running < running) {
                 best = Some((lane, counts.running));
@@ -203,12 +281,46 @@ impl Sleep {
         if !self.wants(state.counts(), waiting) {
             return;
         }
-        let Some(seat) = state.stack.pop() else { return };
-        state.seeking += 1;
+        // The watcher is counted as seeking already.
+        let watcher = if state.counts().is_watch_idle() { state.watcher.take() } else { None };
+        let seat = match watcher {
+            Some(seat) => seat,
+            None => {
+                let Some(seat) = state.stack.pop() else { return };
+                state.seeking += 1;
+                seat
+            }
+        };
         state.wakeups += 1;
         lane.publish(&state);
         drop(state);
         seat.wake();
+    }
+
+    /// The seeker sleeps beside its busy lane, for a tick, or until somebody needs it. True: the tick is over, and the
+    /// lane may still be busy.
+    pub(super) fn watch(&self, place: &Place, tick: Duration, stopped: &AtomicBool) -> bool {
+        let lane = &self.lanes[place.lane];
+        let mut state = lock(&lane.state);
+        if state.running == 0 || state.watcher.is_some() || stopped.load(Ordering::Relaxed) {
+            return false;
+        }
+        state.watcher = Some(Arc::clone(&place.seat));
+        lane.publish(&state);
+        drop(state);
+        if place.seat.sleep_for(tick) {
+            return false; // whoever woke it has taken it off
+        }
+        let mut state = lock(&lane.state);
+        if state.watcher.as_ref().is_some_and(|seat| Arc::ptr_eq(seat, &place.seat)) {
+            state.watcher = None;
+            lane.publish(&state);
+            return true;
+        }
+        drop(state);
+        // It has been taken off at this very moment: its wake-up is on the way, and must not be left for later.
+        place.seat.sleep();
+        false
     }
 
     /// Ends whatever the thread did and parks it until it is woken; returns at once when work waits
@@ -280,6 +392,9 @@ impl Sleep {
                 state.seeking += 1;
                 seat.wake();
             }
+            if let Some(seat) = state.watcher.take() {
+                seat.wake();
+            }
             lane.publish(&state);
         }
     }
@@ -298,6 +413,80 @@ impl Sleep {
             0 => None,
             since => Some(since),
         }
+    }
+
+    /// Whether the seeker had better watch than stand in line: the lock is in somebody's turn, and of late no job has let
+    /// it go for as long as a seeker stood in line.
+    pub(super) fn is_smooth(&self, place: &Place, now: u64) -> bool {
+        let lane = &self.lanes[place.lane];
+        let until = lane.smooth_until.load(Ordering::Relaxed);
+        self.exclusive && now < until && lane.active.load(Ordering::Relaxed) != 0
+    }
+
+    /// Changes whenever a job has ended in the lane.
+    pub(super) fn ended(&self, place: &Place) -> u64 {
+        self.lanes[place.lane].ended.load(Ordering::Relaxed)
+    }
+
+    /// A job has ended.
+    #[inline]
+    pub(super) fn note_end(&self, place: &Place) {
+        let ended = &self.lanes[place.lane].ended;
+        // Of two at once one may be lost; it changes all the same.
+        ended.store(ended.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// The thread has the lock, and a job. If it was not handed over, and another's turn is not over, that one's job has
+    /// let it go.
+    /// `in_line`: how long the thread stood in line.
+    pub(super) fn take_over(&self, place: &Place, now: u64, in_line: u64) {
+        let lane = &self.lanes[place.lane];
+        let before = lane.active.swap(place.number, Ordering::Relaxed);
+        let (clean, wanted) = (lane.clean.load(Ordering::Relaxed), lane.wanted.load(Ordering::Relaxed));
+        if lane.handed.swap(false, Ordering::Relaxed) {
+            lane.clean.store(clean + 1, Ordering::Relaxed);
+            if clean + 1 >= wanted {
+                lane.smooth_until.store(now + SMOOTH, Ordering::Relaxed);
+            }
+            if clean + 1 >= 2 * wanted {
+                lane.wanted.store((wanted / 2).max(LEAST_CLEAN), Ordering::Relaxed);
+            }
+        } else if before != 0 && in_line < FORCED {
+            if now < lane.smooth_until.swap(0, Ordering::Relaxed) {
+                lane.wanted.store((2 * wanted).min(MOST_CLEAN), Ordering::Relaxed);
+            }
+            lane.clean.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Jobs have been added: where the watched lane is stuck, the watcher need not wait for its tick to find out.
+    pub(super) fn look_for_stuck(&self, now: impl Fn() -> u64) {
+        for lane in self.lanes.iter().filter(|lane| lane.counts().watching) {
+            let ended = lane.ended.load(Ordering::Relaxed);
+            if lane.seen.swap(ended, Ordering::Relaxed) != ended {
+                lane.seen_since.store(now(), Ordering::Relaxed);
+            } else if now().saturating_sub(lane.seen_since.load(Ordering::Relaxed)) >= STUCK {
+                if let Some(seat) = self.take_watcher(lane) {
+                    seat.wake();
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn take_watcher(&self, lane: &Lane) -> Option<Arc<Seat>> {
+        let mut state = lock(&lane.state);
+        let seat = state.watcher.take();
+        lane.publish(&state);
+        seat
+    }
+
+    /// The thread's turn is over, and it is about to let the lock go; `handed`: for the seeker in line.
+    pub(super) fn let_go(&self, place: &Place, handed: bool) {
+        let lane = &self.lanes[place.lane];
+        lane.handed.store(handed, Ordering::Relaxed);
+        // Not if another thread has taken over meanwhile.
+        let _ = lane.active.compare_exchange(place.number, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Whether a call runs, or may be blocked, in the thread's lane.
@@ -324,6 +513,7 @@ impl Sleep {
                 parked: sum.parked + counts.parked,
                 seeking: sum.seeking + counts.seeking,
                 running: sum.running + counts.running,
+                watching: false,
             };
             (sum, wakeups + state.wakeups)
         })

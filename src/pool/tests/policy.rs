@@ -245,3 +245,67 @@ fn a_thread_in_a_job_comes_after_it() {
     rig.finish();
     summon(); // of nobody: nothing happens
 }
+
+/// Jobs that keep the lock for 100 microseconds each.
+fn busy(rig: &Rig, count: usize, done: &Sender<()>) {
+    for _ in 0..count {
+        let done = done.clone();
+        rig.submit(move |_| {
+            let end = Instant::now() + Duration::from_micros(100);
+            while Instant::now() < end {}
+            done.send(()).unwrap();
+        });
+    }
+}
+
+/// A pool of two threads in which jobs run that never let the lock go, until it counts as smooth; 300 more are queued.
+fn smooth() -> (Rig, Receiver<()>) {
+    let mut rig = Rig::new(Config { turn: Duration::from_micros(300), ..Config::default() });
+    let (sender, receiver) = channel();
+    rig.start(2);
+    let mut before = 0;
+    loop {
+        busy(&rig, 300, &sender);
+        receive(&receiver, 300);
+        // A lane that is not smooth hands over after every third job or so.
+        let acquired = rig.gil().acquired();
+        if acquired - before < 20 {
+            break;
+        }
+        before = acquired;
+    }
+    busy(&rig, 300, &sender);
+    (rig, receiver)
+}
+
+#[test]
+fn the_seeker_of_a_smooth_lane_watches_and_leaves_the_lock_alone() {
+    let (rig, receiver) = smooth();
+    receive(&receiver, 300);
+    rig.finish();
+}
+
+#[test]
+fn a_job_that_blocks_in_a_smooth_lane_is_noticed() {
+    let (rig, receiver) = smooth();
+    let (go, gate) = channel::<()>();
+    rig.submit(move |gil| gil.without(|| gate.recv().unwrap()));
+    let (sender, last) = channel();
+    rig.submit(move |_| sender.send(()).unwrap());
+    receive(&receiver, 300);
+    receive(&last, 1);
+    go.send(()).unwrap();
+    rig.finish();
+}
+
+#[test]
+fn a_watcher_is_woken_for_what_comes_after_the_watched_turn() {
+    let (rig, receiver) = smooth();
+    receive(&receiver, 300);
+    for _ in 0..1000 {
+        let (sender, came) = channel();
+        rig.submit(move |_| sender.send(()).unwrap());
+        receive(&came, 1);
+    }
+    rig.finish();
+}
