@@ -35,7 +35,7 @@ pub(crate) unsafe fn of_server<R>(connection: *mut ngx_connection_t, take: impl 
     };
     LAST.with_borrow_mut(|last| {
         if last.address != address {
-            let mut buffer = [0; NGX_WSGI_SOCKADDR_STRLEN as usize];
+            let mut buffer = [0; NGX_WSGI_SOCKADDR_STRLEN];
             let mut text = ngx_str_t { len: buffer.len(), data: buffer.as_mut_ptr() };
             // SAFETY: as above; the text fits into the buffer.
             if unsafe { ngx_connection_local_sockaddr(connection, &mut text, 0) } != OK {

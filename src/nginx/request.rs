@@ -147,7 +147,7 @@ unsafe fn document_root<'a>(r: *mut ngx_http_request_t, main: &MainConf) -> Opti
 ///
 /// # Safety
 /// As [`snapshot`].
-unsafe fn server_name<'a>(r: *mut ngx_http_request_t, address: &'a [u8]) -> &'a [u8] {
+unsafe fn server_name(r: *mut ngx_http_request_t, address: &[u8]) -> &[u8] {
     // SAFETY: as the caller vouches.
     unsafe {
         let index = (*ptr::addr_of!(ngx_http_core_module)).ctx_index;
