@@ -18,8 +18,10 @@ use crate::python::{self, BuildInfo, Interpreter, Main, Thread};
 /// The stack of a pool thread where the configuration names none: what a process's main thread has, in bytes.
 const STACK_SIZE: usize = 8 << 20;
 
-/// How long a thread keeps the GIL while another stands in line, before it ends its turn between two calls.
-const TURN: Duration = Duration::from_millis(3);
+/// How much of the interpreter's switch interval a thread keeps the GIL while another stands in line, before it ends its
+/// turn between two calls; and after how much the other may have got it by force.
+const TURN: f32 = 0.6;
+const FORCED: f32 = 0.9;
 
 /// So many calls may end before the event loop is woken for them, while more wait.
 const MOST_QUIET: u32 = 4;
@@ -59,7 +61,9 @@ impl Inline {
 impl Engine {
     /// Starts Python, and the pools' threads once the applications have been imported. Calls wait in the queues meanwhile.
     pub(crate) fn start(spec: Spec, news: Arc<News>) -> io::Result<Self> {
-        let config = |pool: &spec::Pool| Config { capacity: pool.queue, lanes: 1, turn: TURN, exclusive: true };
+        let interval = Duration::from_micros(spec.switch_interval.into());
+        let (turn, forced) = (interval.mul_f32(TURN), interval.mul_f32(FORCED));
+        let config = |pool: &spec::Pool| Config { capacity: pool.queue, lanes: 1, turn, forced, exclusive: true };
         let pools: Vec<Pool<Job>> = spec.pools.iter().map(|pool| Pool::new(config(pool))).collect();
         let kept_specs = spec.pools.clone();
         let (specs, queues) = (spec.pools.clone(), pools.clone());

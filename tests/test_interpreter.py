@@ -148,3 +148,9 @@ def test_fork(server, end):
         assert os.WEXITSTATUS(status) == 7
     assert server.worker_pids() == workers
     assert ask(server, "1 + 1") == 2
+
+
+@pytest.mark.parametrize("line, microseconds", [("", 5000), ("wsgi_switch_interval 1ms;", 1000), ("wsgi_switch_interval 500us;", 500)])
+def test_the_switch_interval(serve, line, microseconds):
+    server = serve(config.site("location / { wsgi_pass inside; }", http=line))
+    assert ask(server, "round(sys.getswitchinterval() * 1_000_000)") == microseconds

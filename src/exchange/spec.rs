@@ -95,7 +95,7 @@ pub struct Pool {
 }
 
 /// Everything that a worker process starts.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Spec {
     /// The applications; an [`App`]'s index is its identity.
     pub apps: Vec<App>,
@@ -105,6 +105,18 @@ pub struct Spec {
     pub multiprocess: bool,
     /// The server can send interim responses (103).
     pub early_hints: bool,
+    /// How long a thread that wants the GIL waits before the one that has it is made to let it go, in microseconds.
+    pub switch_interval: u32,
+}
+
+/// CPython's own switch interval, in microseconds.
+pub const SWITCH_INTERVAL: u32 = 5000;
+
+impl Default for Spec {
+    fn default() -> Self {
+        let switch_interval = SWITCH_INTERVAL;
+        Self { apps: Vec::new(), pools: Vec::new(), multiprocess: false, early_hints: false, switch_interval }
+    }
 }
 
 #[cfg(test)]

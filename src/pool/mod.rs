@@ -42,13 +42,22 @@ pub struct Config {
     pub lanes: usize,
     /// How long a thread of the lane may stand in line for the lock before the one that runs jobs hands over.
     pub turn: Duration,
+    /// A thread that has stood in line for longer may have got the lock by the interpreter's force (CPython's switch
+    /// interval), which says nothing about the job that has lost it.
+    pub forced: Duration,
     /// A lane has a lock (a GIL). If not, a thread is woken for each job, and nobody hands over.
     pub exclusive: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { capacity: 1024, lanes: 1, turn: Duration::from_millis(3), exclusive: true }
+        Self {
+            capacity: 1024,
+            lanes: 1,
+            turn: Duration::from_millis(3),
+            forced: Duration::from_micros(4500),
+            exclusive: true,
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a pool's threads share, and the loop that each of them runs.
 
+use std::time::Duration;
+
 use super::panics::guarded;
 use super::queue::{Queue, Share};
 use super::sleep::{Place, Seat, Sleep, TICK};
@@ -40,8 +42,13 @@ pub(super) struct Registry<J> {
     sleep: Sleep,
     stopped: AtomicBool,
     clock: Clock,
-    /// [`Config::turn`] in nanoseconds.
+    /// [`Config::turn`] and [`Config::forced`] in nanoseconds.
     turn: u64,
+    forced: u64,
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl<J: Task> Registry<J> {
@@ -51,7 +58,8 @@ impl<J: Task> Registry<J> {
             sleep: Sleep::new(config.lanes.max(1), config.exclusive),
             stopped: AtomicBool::new(false),
             clock: Clock::new(),
-            turn: u64::try_from(config.turn.as_nanos()).unwrap_or(u64::MAX),
+            turn: nanoseconds(config.turn),
+            forced: nanoseconds(config.forced),
         }
     }
 
@@ -196,7 +204,8 @@ impl<J: Task> Member<'_, J> {
     fn turn(&mut self, first: J, since: u64, worker: &mut impl Worker<J>) {
         let Registry { queue, sleep, clock, .. } = self.registry;
         let now = clock.now();
-        sleep.take_over(&self.place, now, now.saturating_sub(since));
+        let forced = now.saturating_sub(since) >= self.registry.forced;
+        sleep.take_over(&self.place, now, forced);
         sleep.begin_turn(&mut self.place, queue.waiting());
         let (mut next, mut handed) = (Some(first), false);
         while let Some(job) = next {

@@ -13,9 +13,6 @@ const MASK: u64 = (1 << BITS) - 1;
 pub(super) const TICK: Duration = Duration::from_millis(5);
 /// How long a lane counts as smooth after a hand-over, in nanoseconds.
 const SMOOTH: u64 = 200_000_000;
-/// Who has stood in line for longer, in nanoseconds, may have got the lock by the interpreter's force (CPython: 5 ms),
-/// which says nothing about the job that has lost it.
-const FORCED: u64 = 4_500_000;
 /// So many hand-overs in a row make a lane smooth; twice as many each time that it turns out not to be, up to the most.
 const LEAST_CLEAN: usize = 4;
 const MOST_CLEAN: usize = 1024;
@@ -437,9 +434,8 @@ impl Sleep {
     }
 
     /// The thread has the lock, and a job. If it was not handed over, and another's turn is not over, that one's job has
-    /// let it go.
-    /// `in_line`: how long the thread stood in line.
-    pub(super) fn take_over(&self, place: &Place, now: u64, in_line: u64) {
+    /// let it go, unless it may have been `forced` to.
+    pub(super) fn take_over(&self, place: &Place, now: u64, forced: bool) {
         let lane = &self.lanes[place.lane];
         let before = lane.active.swap(place.number, Ordering::Relaxed);
         let (clean, wanted) = (lane.clean.load(Ordering::Relaxed), lane.wanted.load(Ordering::Relaxed));
@@ -451,7 +447,7 @@ impl Sleep {
             if clean + 1 >= 2 * wanted {
                 lane.wanted.store((wanted / 2).max(LEAST_CLEAN), Ordering::Relaxed);
             }
-        } else if before != 0 && in_line < FORCED {
+        } else if before != 0 && !forced {
             if now < lane.smooth_until.swap(0, Ordering::Relaxed) {
                 lane.wanted.store((2 * wanted).min(MOST_CLEAN), Ordering::Relaxed);
             }

@@ -196,6 +196,10 @@ def stack(ident):
 
 # ---- threads ----
 
+def set_switch_interval(microseconds):
+    sys.setswitchinterval(microseconds / 1_000_000)
+
+
 def name_thread(name):
     threading.current_thread().name = name
 

@@ -19,7 +19,7 @@ use super::init;
 use super::input::Input;
 use super::object::{Attached, Object, Py, Raised, Result};
 use super::start_response::Response;
-use crate::exchange::spec::Spec;
+use crate::exchange::spec::{SWITCH_INTERVAL, Spec};
 
 /// The file name that bootstrap.py has in tracebacks.
 const BOOTSTRAP: &CStr = c"<ngx_wsgi>";
@@ -127,6 +127,9 @@ impl Python {
             Ok(keys.template(py, &common)?.keep())
         };
         let templates = spec.pools.iter().map(|pool| template(pool.threads)).collect::<Result<_>>()?;
+        if spec.switch_interval != SWITCH_INTERVAL {
+            module.named("set_switch_interval")?.call(&[&py.int(spec.switch_interval.into())?])?;
+        }
         // The first application's packages come first.
         for virtualenv in virtualenvs.iter().rev() {
             app::add_virtualenv(py, &functions, virtualenv);

@@ -59,12 +59,13 @@ const fn location_command(name: ngx_str_t, where_and_args: ngx_uint_t, set: Sett
 use ngx::ngx_string;
 
 /// Every directive of the module; docs/directives.md has an entry for each.
-pub(crate) static mut COMMANDS: [ngx_command_t; 26] = [
+pub(crate) static mut COMMANDS: [ngx_command_t; 27] = [
     location_command(ngx_string!("wsgi_pass"), LOCATION | IN_IF_AND_LIMIT | TAKE12, setters::pass, 0),
     main_command(ngx_string!("wsgi_app"), BLOCK | TAKE1, app_block::app),
     main_command(ngx_string!("wsgi_pool"), TWO_OR_MORE, setters::pool),
     main_command(ngx_string!("wsgi_path"), ONE_OR_MORE, setters::path),
     main_command(ngx_string!("wsgi_virtualenv"), TAKE1, setters::virtualenv),
+    main_command(ngx_string!("wsgi_switch_interval"), TAKE1, setters::switch_interval),
     location_command(ngx_string!("wsgi_param"), ANYWHERE | TAKE23, setters::param, 0),
     location_command(
         ngx_string!("wsgi_queue_timeout"),
@@ -173,6 +174,8 @@ pub(crate) struct MainConf {
     default_redefined: bool,
     path: Vec<PathBuf>,
     virtualenv: Option<PathBuf>,
+    /// `wsgi_switch_interval`, in microseconds.
+    switch_interval: Option<u32>,
     /// Every `wsgi_pass`, in the order in which they were read.
     passes: Vec<Pass>,
     /// What the passes come to; made by [`resolve`].
@@ -276,6 +279,7 @@ pub(crate) unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_
         default_redefined: false,
         path: Vec::new(),
         virtualenv: None,
+        switch_interval: None,
         passes: Vec::new(),
         spec: spec::Spec::default(),
         board: None,

@@ -32,8 +32,9 @@ pub(crate) fn resolve(cf: &mut ngx_conf_t) -> ngx_int_t {
 }
 
 fn resolve_passes(main: &mut MainConf) -> Result<(), String> {
-    let MainConf { apps: blocks, pools, path, virtualenv, passes, spec, .. } = main;
+    let MainConf { apps: blocks, pools, path, virtualenv, switch_interval, passes, spec, .. } = main;
     *spec = Spec { pools: pools.clone(), early_hints: cfg!(nginx_1_29), ..Spec::default() };
+    spec.switch_interval = switch_interval.unwrap_or(spec.switch_interval);
     for pass in passes.iter_mut() {
         let refuse = |why: String| format!("{why} in \"wsgi_pass\" directive in {}", pass.place);
         let pool_name = pass.pool_name.as_deref().unwrap_or("default");

@@ -35,6 +35,8 @@ setters! {
     path(MainConf) = set_path;
     /// `wsgi_virtualenv DIR`
     virtualenv(MainConf) = set_virtualenv;
+    /// `wsgi_switch_interval TIME`
+    switch_interval(MainConf) = set_switch_interval;
     /// `wsgi_param NAME VALUE [if_not_empty]`
     param(LocConf) = set_param;
     /// `wsgi_hide_header FIELD`
@@ -158,6 +160,26 @@ fn set_virtualenv(directive: &mut Directive<'_>, main: &mut MainConf) -> Outcome
     }
     main.virtualenv = Some(checked_virtualenv(directive)?);
     Ok(())
+}
+
+fn set_switch_interval(directive: &mut Directive<'_>, main: &mut MainConf) -> Outcome {
+    if main.switch_interval.is_some() {
+        return Err("is duplicate".into());
+    }
+    let word = directive.texts()?.swap_remove(0);
+    let interval = microseconds(&word).filter(|interval| (100..=1_000_000).contains(interval));
+    main.switch_interval = Some(interval.ok_or_else(|| format!("invalid value \"{word}\""))?);
+    Ok(())
+}
+
+/// A time as nginx writes it, or in microseconds: `500us`.
+fn microseconds(word: &str) -> Option<u32> {
+    if let Some(number) = word.strip_suffix("us") {
+        return number.parse().ok();
+    }
+    let mut text = ngx_str_t { len: word.len(), data: word.as_ptr().cast_mut() };
+    // SAFETY: the word outlives the call, which only reads it.
+    u32::try_from(unsafe { ngx_parse_time(&mut text, 0) }).ok()?.checked_mul(1000)
 }
 
 /// The virtual environment that the directive names, if this Python can use it.

@@ -94,7 +94,7 @@ impl Harness {
         let names = apps.iter().enumerate().map(|(index, app)| (app.name.clone(), index)).collect();
         let pool = |name: &str, threads| Pool { name: name.into(), threads, queue: 10, stack_size: 0 };
         let pools = vec![pool("default", 4), pool("single", 1)];
-        let spec = Spec { apps, pools, multiprocess: true, early_hints: true };
+        let spec = Spec { apps, pools, multiprocess: true, early_hints: true, ..Spec::default() };
         let (sender, receiver) = mpsc::channel();
         let main = Main::start(spec, build_info(), move |interpreter| {
             sender.send(Arc::clone(interpreter)).unwrap();

@@ -39,7 +39,7 @@ fn text(output: &Output) -> String {
 
 fn spec(apps: Vec<App>) -> Spec {
     let pool = Pool { name: "default".into(), threads: 2, queue: 10, stack_size: 0 };
-    Spec { apps, pools: vec![pool], multiprocess: false, early_hints: false }
+    Spec { apps, pools: vec![pool], ..Spec::default() }
 }
 
 #[test]
