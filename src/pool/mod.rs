@@ -9,6 +9,7 @@ mod panics;
 mod queue;
 mod registry;
 mod sleep;
+mod smooth;
 mod sync;
 #[cfg(all(test, not(loom)))]
 mod tests;

@@ -187,12 +187,12 @@ impl<J: Task> Member<'_, J> {
     /// Stays beside a lane that is smooth, as long as its jobs end. True: nothing waits any more.
     fn watch(&self) -> bool {
         let Registry { queue, sleep, clock, stopped, .. } = self.registry;
-        let mut ended = sleep.ended(&self.place);
+        let mut ended = sleep.smooth(&self.place).ended();
         while sleep.is_smooth(&self.place, clock.now()) && sleep.watch(&self.place, TICK, stopped) {
             if queue.waiting().load(Ordering::Relaxed) == 0 {
                 return true;
             }
-            let before = std::mem::replace(&mut ended, sleep.ended(&self.place));
+            let before = std::mem::replace(&mut ended, sleep.smooth(&self.place).ended());
             if ended == before || self.place.is_summoned() {
                 break;
             }
@@ -205,18 +205,18 @@ impl<J: Task> Member<'_, J> {
         let Registry { queue, sleep, clock, .. } = self.registry;
         let now = clock.now();
         let forced = now.saturating_sub(since) >= self.registry.forced;
-        sleep.take_over(&self.place, now, forced);
+        sleep.smooth(&self.place).take_over(self.place.number(), now, forced);
         sleep.begin_turn(&mut self.place, queue.waiting());
         let (mut next, mut handed) = (Some(first), false);
         while let Some(job) = next {
             guarded(|| worker.run(job));
-            sleep.note_end(&self.place);
+            sleep.smooth(&self.place).note_end();
             self.answer_summons(worker);
             handed = self.is_turn_over();
             next = if handed { None } else { queue.take(&mut self.share) };
             guarded(|| worker.ended(next.is_some()));
         }
-        sleep.let_go(&self.place, handed);
+        sleep.smooth(&self.place).let_go(self.place.number(), handed);
         worker.detach();
     }
 

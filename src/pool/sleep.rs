@@ -3,6 +3,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use super::smooth::Smoothness;
 use super::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, fence, lock};
 
 /// Bits of each count in a lane's mirror.
@@ -11,14 +12,6 @@ const MASK: u64 = (1 << BITS) - 1;
 
 /// How often a seeker that watches looks whether the lane's jobs still end.
 pub(super) const TICK: Duration = Duration::from_millis(5);
-/// How long a lane counts as smooth after a hand-over, in nanoseconds.
-const SMOOTH: u64 = 200_000_000;
-/// So many hand-overs in a row make a lane smooth; twice as many each time that it turns out not to be, up to the most.
-const LEAST_CLEAN: usize = 4;
-const MOST_CLEAN: usize = 1024;
-/// A lane whose jobs have not ended for so long is stuck, in nanoseconds.
-const STUCK: u64 = 2_000_000;
-
 /// How many of a lane's threads are in which state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
@@ -127,6 +120,11 @@ impl Place {
         Arc::clone(&self.seat)
     }
 
+    /// Not 0, and no other thread's.
+    pub(super) fn number(&self) -> usize {
+        self.number
+    }
+
     /// Whether the thread has been summoned and has not come yet.
     #[inline]
     pub(super) fn is_summoned(&self) -> bool {
@@ -180,20 +178,8 @@ struct Lane {
     mirror: AtomicU64,
     /// When the seeker got in line for the lock, on the pool's clock; 0: it is not in line.
     in_line: AtomicU64,
-    /// The thread in whose turn the lock is (its [`Place::number`]), as far as the pool knows; 0: nobody's.
-    active: AtomicUsize,
-    /// That thread has ended its turn for the seeker in line, and the seeker has yet to find out.
-    handed: AtomicBool,
-    /// Until when the lane is smooth, on the pool's clock.
-    smooth_until: AtomicU64,
-    /// Hand-overs since a job has last let the lock go with a seeker in line, and how many are wanted.
-    clean: AtomicUsize,
-    wanted: AtomicUsize,
-    /// What `ended` was when `submit` last looked, and since when.
-    seen: AtomicU64,
-    seen_since: AtomicU64,
-    /// Changes whenever a job has ended.
-    ended: AtomicU64,
+    /// Whether its jobs keep the lock.
+    smooth: Smoothness,
 }
 
 impl Lane {
@@ -202,14 +188,7 @@ impl Lane {
             state: Mutex::default(),
             mirror: AtomicU64::new(0),
             in_line: AtomicU64::new(0),
-            active: AtomicUsize::new(0),
-            handed: AtomicBool::new(false),
-            smooth_until: AtomicU64::new(0),
-            clean: AtomicUsize::new(0),
-            wanted: AtomicUsize::new(LEAST_CLEAN),
-            seen: AtomicU64::new(0),
-            seen_since: AtomicU64::new(0),
-            ended: AtomicU64::new(0),
+            smooth: Smoothness::new(),
         }
     }
 
@@ -412,77 +391,29 @@ impl Sleep {
         }
     }
 
-    /// Whether the seeker had better watch than stand in line: the lock is in somebody's turn, and of late no job has let
-    /// it go for as long as a seeker stood in line.
+    /// Whether the seeker had better watch than stand in line.
     pub(super) fn is_smooth(&self, place: &Place, now: u64) -> bool {
-        let lane = &self.lanes[place.lane];
-        let until = lane.smooth_until.load(Ordering::Relaxed);
-        self.exclusive && now < until && lane.active.load(Ordering::Relaxed) != 0
+        self.exclusive && self.smooth(place).is_smooth(now)
     }
 
-    /// Changes whenever a job has ended in the lane.
-    pub(super) fn ended(&self, place: &Place) -> u64 {
-        self.lanes[place.lane].ended.load(Ordering::Relaxed)
-    }
-
-    /// A job has ended.
+    /// What is known of the thread's lane.
     #[inline]
-    pub(super) fn note_end(&self, place: &Place) {
-        let ended = &self.lanes[place.lane].ended;
-        // Of two at once one may be lost; it changes all the same.
-        ended.store(ended.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-    }
-
-    /// The thread has the lock, and a job. If it was not handed over, and another's turn is not over, that one's job has
-    /// let it go, unless it may have been `forced` to.
-    pub(super) fn take_over(&self, place: &Place, now: u64, forced: bool) {
-        let lane = &self.lanes[place.lane];
-        let before = lane.active.swap(place.number, Ordering::Relaxed);
-        let (clean, wanted) = (lane.clean.load(Ordering::Relaxed), lane.wanted.load(Ordering::Relaxed));
-        if lane.handed.swap(false, Ordering::Relaxed) {
-            lane.clean.store(clean + 1, Ordering::Relaxed);
-            if clean + 1 >= wanted {
-                lane.smooth_until.store(now + SMOOTH, Ordering::Relaxed);
-            }
-            if clean + 1 >= 2 * wanted {
-                lane.wanted.store((wanted / 2).max(LEAST_CLEAN), Ordering::Relaxed);
-            }
-        } else if before != 0 && !forced {
-            if now < lane.smooth_until.swap(0, Ordering::Relaxed) {
-                lane.wanted.store((2 * wanted).min(MOST_CLEAN), Ordering::Relaxed);
-            }
-            lane.clean.store(0, Ordering::Relaxed);
-        }
+    pub(super) fn smooth(&self, place: &Place) -> &Smoothness {
+        &self.lanes[place.lane].smooth
     }
 
     /// Jobs have been added: where the watched lane is stuck, the watcher need not wait for its tick to find out.
+    #[inline]
     pub(super) fn look_for_stuck(&self, now: impl Fn() -> u64) {
         for lane in self.lanes.iter().filter(|lane| lane.counts().watching) {
-            let ended = lane.ended.load(Ordering::Relaxed);
-            if lane.seen.swap(ended, Ordering::Relaxed) != ended {
-                lane.seen_since.store(now(), Ordering::Relaxed);
-            } else if now().saturating_sub(lane.seen_since.load(Ordering::Relaxed)) >= STUCK {
-                if let Some(seat) = self.take_watcher(lane) {
-                    seat.wake();
-                }
+            if lane.smooth.is_stuck(now()) {
+                let mut state = lock(&lane.state);
+                let seat = state.watcher.take();
+                lane.publish(&state);
+                drop(state);
+                seat.iter().for_each(|seat| seat.wake());
             }
         }
-    }
-
-    #[cold]
-    fn take_watcher(&self, lane: &Lane) -> Option<Arc<Seat>> {
-        let mut state = lock(&lane.state);
-        let seat = state.watcher.take();
-        lane.publish(&state);
-        seat
-    }
-
-    /// The thread's turn is over, and it is about to let the lock go; `handed`: for the seeker in line.
-    pub(super) fn let_go(&self, place: &Place, handed: bool) {
-        let lane = &self.lanes[place.lane];
-        lane.handed.store(handed, Ordering::Relaxed);
-        // Not if another thread has taken over meanwhile.
-        let _ = lane.active.compare_exchange(place.number, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Whether a call runs, or may be blocked, in the thread's lane.
