@@ -45,8 +45,12 @@ impl Board {
 
 impl Drop for Board {
     fn drop(&mut self) {
-        // SAFETY: it was allocated by `new`. Other processes have mappings of their own.
-        unsafe { ngx_shm_free(&mut self.0) };
+        // SAFETY: it was allocated by `new`, and other processes have mappings of their own. The log of that time may be
+        // gone; the present cycle has one.
+        unsafe {
+            self.0.log = (*ngx_cycle).log;
+            ngx_shm_free(&mut self.0);
+        }
     }
 }
 
