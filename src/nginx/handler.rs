@@ -42,6 +42,8 @@ pub(crate) struct Context {
     /// Nothing more is to be done with the exchange.
     detached: Cell<bool>,
     head_sent: Cell<bool>,
+    /// An interim response has been sent.
+    hinted: Cell<bool>,
     /// The body goes nowhere: HEAD, 204, 304, or a filter that said so.
     discard: Cell<bool>,
     /// `wsgi_buffering`, or what X-Accel-Buffering says.
@@ -142,6 +144,7 @@ unsafe fn attach_context(r: *mut ngx_http_request_t) -> Option<()> {
         deadline: event(),
         detached: Cell::new(false),
         head_sent: Cell::new(false),
+        hinted: Cell::new(false),
         discard: Cell::new(false),
         buffering: Cell::new(false),
         last_activity: Cell::new(0),
@@ -315,6 +318,8 @@ impl Context {
         }
         for fields in hints {
             self.credit(fields.size());
+            // SAFETY: the request lives; nginx sends none for a subrequest.
+            self.hinted.set(unsafe { self.r == (*self.r).main });
             // SAFETY: the request lives, and its head has not been sent.
             if unsafe { headers::send_hints(self.r, &fields) } == ERROR {
                 return self.finish(ERROR);
@@ -391,9 +396,9 @@ impl Context {
             return self.finish(NGX_HTTP_REQUEST_TIME_OUT as ngx_int_t);
         }
         if !self.head_sent.get() {
-            // What may be pending is an interim response.
+            // Nothing is pending but what others send on this connection, or an interim response.
             // SAFETY: as above.
-            if unsafe { wsgi_flush(self.r) } == ERROR {
+            if self.hinted.get() && unsafe { wsgi_flush(self.r) } == ERROR {
                 self.finish(ERROR);
             }
             return;
