@@ -127,6 +127,10 @@ impl Accept {
     }
 
     fn look(&self, is_full: impl Fn(usize) -> bool) {
+        // SAFETY: written by nginx in this thread.
+        if unsafe { ngx_quit != 0 || ngx_exiting != 0 } {
+            return self.leave();
+        }
         let full: Vec<usize> = (0..self.ended.len()).filter(|&pool| is_full(pool)).collect();
         let stuck = full.iter().any(|&pool| self.ended[pool].get() == self.seen.borrow()[pool]);
         self.say(if stuck { STUCK } else { FREE });

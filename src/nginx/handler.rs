@@ -489,7 +489,8 @@ impl Context {
             return;
         }
         if let (Some(exchange), Some(worker)) = (self.exchange.get(), worker()) {
-            if !exchange.is_running() {
+            // Not one that was refused, or that has left the queue: no thread is the freer for it.
+            if exchange.began().is_some() && !exchange.is_running() {
                 worker.accept.ended(exchange.pool());
             }
             let (dropped, undelivered) = exchange.abandon();

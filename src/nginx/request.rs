@@ -80,7 +80,6 @@ unsafe fn request_line(request: &mut Request, r: *mut ngx_http_request_t, locati
         request.push(names::SCRIPT_NAME, script_name);
         request.push(names::PATH_INFO, path_info);
         request.push(names::QUERY_STRING, bytes(r.args));
-        // Two names for the same; applications look for the one or for the other.
         request.push(names::REQUEST_URI, bytes(r.unparsed_uri));
         let protocol = bytes(r.http_protocol);
         request.push(names::SERVER_PROTOCOL, if protocol.is_empty() { b"HTTP/0.9" } else { protocol });
