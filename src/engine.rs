@@ -23,8 +23,8 @@ const STACK_SIZE: usize = 8 << 20;
 const TURN: f32 = 0.6;
 const FORCED: f32 = 0.9;
 
-/// So many calls may end before the event loop is woken for them, while more wait.
-const MOST_QUIET: u32 = 4;
+/// So many calls may end before the event loop is woken for them, while as many wait.
+const MOST_QUIET: usize = 16;
 
 /// The pools and the interpreter of one worker process, as the event loop holds them.
 pub(crate) struct Engine {
@@ -183,7 +183,7 @@ struct Executor {
     thread: Thread,
     news: Arc<News>,
     /// Calls that have ended since the event loop was last told.
-    quiet: u32,
+    quiet: usize,
 }
 
 impl Worker<Job> for Executor {
@@ -209,9 +209,9 @@ impl Worker<Job> for Executor {
         self.thread.run(job);
     }
 
-    fn ended(&mut self, more: bool) {
+    fn ended(&mut self, left: Option<usize>) {
         self.quiet += 1;
-        if !more || self.quiet == MOST_QUIET {
+        if left.is_none_or(|left| self.quiet >= left.min(MOST_QUIET)) {
             self.quiet = 0;
             self.news.ring();
         }

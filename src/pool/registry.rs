@@ -214,7 +214,7 @@ impl<J: Task> Member<'_, J> {
             self.answer_summons(worker);
             handed = self.is_turn_over();
             next = if handed { None } else { queue.take(&mut self.share) };
-            guarded(|| worker.ended(next.is_some()));
+            guarded(|| worker.ended(next.is_some().then(|| queue.live())));
         }
         sleep.smooth(&self.place).let_go(self.place.number(), handed);
         worker.detach();
