@@ -81,12 +81,14 @@ class Transfer:
                 self.found[contender.name] = [statistics.median(numbers) for numbers in zip(*each)]
 
     def once(self, contender, move):
-        """MB/s, CPU seconds per MB, and how far memory rose for it."""
+        """MB/s, CPU seconds per MB, and how far memory rose for it; of as many bodies as a burst has time for."""
         pids = contender.pids()
         machine.forget_peak(pids)
         memory, cpu = machine.resident(pids), machine.cpu(pids)
-        seconds = move(contender)
-        megabytes = self.size / 1e6
+        seconds, megabytes = 0, 0
+        while seconds < self.options.seconds:
+            seconds += move(contender)
+            megabytes += self.size / 1e6
         return megabytes / seconds, (machine.cpu(pids) - cpu) / megabytes, machine.peak(pids) - memory
 
     def tabulate(self, title):

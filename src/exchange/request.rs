@@ -1,25 +1,40 @@
-//! The request as the application will see it: one arena of environ entries, and the body.
+//! The request as the application will see it: environ entries, and the body.
+
+use std::sync::Arc;
 
 use super::body::Body;
 use super::names::Name;
 
-/// Marks an entry whose key is spelt out in the arena.
+/// Marks an entry whose key is spelt out.
 const SPELT: u8 = u8::MAX;
 
 /// An immutable snapshot of a request, owned and independent of nginx's memory.
-///
-/// The environ entries lie one behind the other in one allocation:
-/// `known name: u8` or `255, key length: u16, key`, then `value length: u32, value`.
 #[derive(Debug, Default)]
 pub struct Request {
-    arena: Vec<u8>,
-    body: Body,
+    /// What many requests have in common. Known again by its address.
+    pub setting: Arc<Entries>,
+    /// What this one adds, or has otherwise.
+    pub own: Entries,
+    /// What `wsgi.input` reads.
+    pub body: Body,
 }
 
 impl Request {
-    /// Starts a snapshot; `capacity` in bytes is a guess that saves a reallocation.
+    /// The value of the last entry of `name`.
+    pub fn get(&self, name: Name<'_>) -> Option<&[u8]> {
+        self.own.get(name).or_else(|| self.setting.get(name))
+    }
+}
+
+/// Entries of environ, one behind the other in one allocation:
+/// `known name: u8` or `255, key length: u16, key`, then `value length: u32, value`.
+#[derive(Debug, Default)]
+pub struct Entries(Vec<u8>);
+
+impl Entries {
+    /// None yet; `capacity` in bytes is a guess that saves a reallocation.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { arena: Vec::with_capacity(capacity), body: Body::default() }
+        Self(Vec::with_capacity(capacity))
     }
 
     /// Adds an entry; the value is the concatenation of `parts`. A later entry of a name wins.
@@ -29,7 +44,7 @@ impl Request {
         let length: usize = parts.iter().map(|part| part.len()).sum();
         if self.push_start(name, length) {
             for part in parts {
-                self.arena.extend_from_slice(part);
+                self.0.extend_from_slice(part);
             }
         }
     }
@@ -38,7 +53,7 @@ impl Request {
     #[inline]
     pub fn push(&mut self, name: Name<'_>, value: &[u8]) {
         if self.push_start(name, value.len()) {
-            self.arena.extend_from_slice(value);
+            self.0.extend_from_slice(value);
         }
     }
 
@@ -53,13 +68,13 @@ impl Request {
         let Ok(length) = u32::try_from(length) else { return false };
         let [a, b, c, d] = length.to_ne_bytes();
         match name {
-            Name::Known(index) => self.arena.extend_from_slice(&[index, a, b, c, d]),
+            Name::Known(index) => self.0.extend_from_slice(&[index, a, b, c, d]),
             Name::Other(key) => {
                 let Ok(key_length) = u16::try_from(key.len()) else { return false };
-                self.arena.push(SPELT);
-                self.arena.extend_from_slice(&key_length.to_ne_bytes());
-                self.arena.extend_from_slice(key);
-                self.arena.extend_from_slice(&[a, b, c, d]);
+                self.0.push(SPELT);
+                self.0.extend_from_slice(&key_length.to_ne_bytes());
+                self.0.extend_from_slice(key);
+                self.0.extend_from_slice(&[a, b, c, d]);
             }
         }
         true
@@ -75,14 +90,9 @@ impl Request {
         self.push_parts(Name::Other(&key), parts);
     }
 
-    /// Sets the body that `wsgi.input` reads.
-    pub fn set_body(&mut self, body: Body) {
-        self.body = body;
-    }
-
-    /// The environ entries in the order in which they were added.
-    pub fn entries(&self) -> Entries<'_> {
-        Entries { rest: &self.arena }
+    /// The entries in the order in which they were added.
+    pub fn iter(&self) -> Iter<'_> {
+        Iter { rest: &self.0 }
     }
 
     /// The value of the last entry of `name`.
@@ -91,12 +101,7 @@ impl Request {
             (Name::Known(one), Name::Known(other)) => one == other,
             _ => key.bytes() == name.bytes(),
         };
-        self.entries().filter(|&(key, _)| same(key)).last().map(|(_, value)| value)
-    }
-
-    /// The request body.
-    pub fn body(&self) -> &Body {
-        &self.body
+        self.iter().filter(|&(key, _)| same(key)).last().map(|(_, value)| value)
     }
 }
 
@@ -106,13 +111,13 @@ pub fn http_name(header: &[u8], key: &mut Vec<u8>) {
     key.extend(header.iter().map(|&byte| if byte.is_ascii_alphanumeric() { byte.to_ascii_uppercase() } else { b'_' }));
 }
 
-/// Iterator over the environ entries of a [`Request`].
+/// Iterator over [`Entries`].
 #[derive(Clone, Debug)]
-pub struct Entries<'a> {
+pub struct Iter<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Iterator for Entries<'a> {
+impl<'a> Iterator for Iter<'a> {
     type Item = (Name<'a>, &'a [u8]);
 
     #[inline]
@@ -139,31 +144,42 @@ mod tests {
 
     #[test]
     fn entries_come_back_in_order() {
-        let mut request = Request::with_capacity(64);
-        request.push_parts(names::PATH_INFO, &[b"/a", b"/b"]);
-        request.push_header(b"x-frob", &[b""]);
-        request.push_header(b"host", &[b"example.org"]);
-        request.push(Name::Other(b"UID_SET"), b"1");
-        let entries: Vec<_> = request.entries().map(|(name, value)| (name.bytes(), value)).collect();
+        let mut entries = Entries::with_capacity(64);
+        entries.push_parts(names::PATH_INFO, &[b"/a", b"/b"]);
+        entries.push_header(b"x-frob", &[b""]);
+        entries.push_header(b"host", &[b"example.org"]);
+        entries.push(Name::Other(b"UID_SET"), b"1");
+        let all: Vec<_> = entries.iter().map(|(name, value)| (name.bytes(), value)).collect();
         let expected: Vec<(&[u8], &[u8])> =
             vec![(b"PATH_INFO", b"/a/b"), (b"HTTP_X_FROB", b""), (b"HTTP_HOST", b"example.org"), (b"UID_SET", b"1")];
-        assert_eq!(entries, expected);
+        assert_eq!(all, expected);
     }
 
     #[test]
     fn the_last_entry_of_a_name_wins() {
-        let mut request = Request::default();
-        request.push(names::HTTPS, b"on");
-        request.push(Name::Other(b"HTTPS"), b"off");
-        assert_eq!(request.get(names::HTTPS), Some(&b"off"[..]));
-        assert_eq!(request.get(names::AUTH_TYPE), None);
+        let mut entries = Entries::default();
+        entries.push(names::HTTPS, b"on");
+        entries.push(Name::Other(b"HTTPS"), b"off");
+        assert_eq!(entries.get(names::HTTPS), Some(&b"off"[..]));
+        assert_eq!(entries.get(names::AUTH_TYPE), None);
+    }
+
+    #[test]
+    fn a_request_has_its_own_say() {
+        let (mut setting, mut own) = (Entries::default(), Entries::default());
+        setting.push(names::SERVER_NAME, b"a");
+        setting.push(names::SERVER_PORT, b"80");
+        own.push(names::SERVER_NAME, b"b");
+        let request = Request { setting: Arc::new(setting), own, body: Body::default() };
+        assert_eq!(request.get(names::SERVER_NAME), Some(&b"b"[..]));
+        assert_eq!(request.get(names::SERVER_PORT), Some(&b"80"[..]));
     }
 
     #[test]
     fn a_name_that_is_too_long_is_left_out_whole() {
-        let mut request = Request::default();
-        request.push(Name::Other(&vec![b'A'; 70_000]), b"x");
-        request.push(names::HTTPS, b"on");
-        assert_eq!(request.entries().count(), 1);
+        let mut entries = Entries::default();
+        entries.push(Name::Other(&vec![b'A'; 70_000]), b"x");
+        entries.push(names::HTTPS, b"on");
+        assert_eq!(entries.iter().count(), 1);
     }
 }

@@ -31,9 +31,9 @@ pub struct Fields {
 const LENGTH: usize = size_of::<usize>();
 
 impl Fields {
-    /// Makes room for so many fields of the usual length.
-    pub fn reserve(&mut self, fields: usize) {
-        self.bytes.reserve(fields * 64);
+    /// None yet, with room for so many of the usual length.
+    pub fn with_room(fields: usize) -> Self {
+        Self { bytes: Vec::with_capacity(fields * 64), count: 0 }
     }
 
     /// Appends a field.

@@ -2,7 +2,6 @@
 
 mod accel;
 mod accept;
-mod address;
 mod body;
 mod conf;
 mod deadlines;
@@ -14,6 +13,7 @@ mod module;
 mod output;
 mod overdue;
 mod request;
+mod setting;
 mod spool;
 mod variables;
 mod waker;

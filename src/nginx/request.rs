@@ -9,12 +9,16 @@ use smallvec::SmallVec;
 use super::accel::split_path;
 use super::conf::{LocConf, MainConf, Param};
 use super::ffi::{OK, bytes, list_items, wsgi_request_body_no_buffering};
-use super::{address, body};
+use super::{body, setting};
+use crate::exchange::body::Body;
 use crate::exchange::names::{self, Name};
-use crate::exchange::request::{Request, http_name};
+use crate::exchange::request::{Entries, Request, http_name};
 
 /// From this many headers on, repeats are looked for with a map.
 const MANY_HEADERS: usize = 32;
+
+/// What an entry adds to the bytes of a request's head, and what is not from there, in bytes, roughly.
+const BESIDE_HEAD: usize = 320;
 
 /// Copies all that the application will see of `r` out of nginx's memory. `None`: nginx is out of memory.
 ///
@@ -24,25 +28,28 @@ pub(crate) unsafe fn snapshot(r: *mut ngx_http_request_t, main: &MainConf, locat
     // SAFETY: as the caller vouches; so for the rest of this function.
     unsafe {
         let params = evaluated(r, location.params())?;
-        let mut request = Request::with_capacity(1024);
-        request_line(&mut request, r, location)?;
-        server_and_client(&mut request, r, main)?;
+        let setting = location.settings.of(r)?;
+        let mut own = Entries::with_capacity(
+            BESIDE_HEAD + (*r).header_in.as_ref().map_or(0, |head| head.pos.addr() - head.start.addr()),
+        );
+        request_line(&mut own, r, location)?;
+        client(&mut own, r);
+        not_in_setting(&mut own, &setting, r, main)?;
         if location.pass_request_headers != 0 {
-            headers(&mut request, r, &params);
+            headers(&mut own, r, &params);
         }
-        if location.pass_request_body != 0 && wsgi_request_body_no_buffering(r) == 0 {
-            request.set_body(body::take(r)?);
-        }
-        if let Some(length) = body_length(r, request.body().length()) {
-            request.push_number(names::CONTENT_LENGTH, length);
+        let streamed = location.pass_request_body == 0 || wsgi_request_body_no_buffering(r) != 0;
+        let body = if streamed { Body::default() } else { body::take(r)? };
+        if let Some(length) = body_length(r, body.length()) {
+            own.push_number(names::CONTENT_LENGTH, length);
         }
         for (param, value) in params {
             // As with uwsgi_param: an empty HTTP_ parameter takes the header away.
             if !(value.is_empty() && (param.if_not_empty || param.name.starts_with(b"HTTP_"))) {
-                request.push(Name::Other(&param.name), value);
+                own.push(Name::Other(&param.name), value);
             }
         }
-        Some(request)
+        Some(Request { setting, own, body })
     }
 }
 
@@ -70,96 +77,78 @@ unsafe fn complex_value<'a>(r: *mut ngx_http_request_t, value: &ngx_http_complex
 
 /// # Safety
 /// As [`snapshot`].
-unsafe fn request_line(request: &mut Request, r: *mut ngx_http_request_t, location: &LocConf) -> Option<()> {
+unsafe fn request_line(own: &mut Entries, r: *mut ngx_http_request_t, location: &LocConf) -> Option<()> {
     // SAFETY: the strings of a request live as long as it does.
     unsafe {
         let mount = location.script_name.as_ref().map_or(Some(&[][..]), |prefix| complex_value(r, prefix))?;
         let (script_name, path_info) = split_path(mount, bytes((*r).uri));
         let r = &*r;
-        request.push(names::REQUEST_METHOD, bytes(r.method_name));
-        request.push(names::SCRIPT_NAME, script_name);
-        request.push(names::PATH_INFO, path_info);
-        request.push(names::QUERY_STRING, bytes(r.args));
-        request.push(names::REQUEST_URI, bytes(r.unparsed_uri));
+        own.push(names::REQUEST_METHOD, bytes(r.method_name));
+        own.push(names::SCRIPT_NAME, script_name);
+        own.push(names::PATH_INFO, path_info);
+        own.push(names::QUERY_STRING, bytes(r.args));
+        own.push(names::REQUEST_URI, bytes(r.unparsed_uri));
         let protocol = bytes(r.http_protocol);
-        request.push(names::SERVER_PROTOCOL, if protocol.is_empty() { b"HTTP/0.9" } else { protocol });
+        own.push(names::SERVER_PROTOCOL, if protocol.is_empty() { b"HTTP/0.9" } else { protocol });
         Some(())
     }
 }
 
 /// # Safety
 /// As [`snapshot`].
-unsafe fn server_and_client(request: &mut Request, r: *mut ngx_http_request_t, main: &MainConf) -> Option<()> {
-    // SAFETY: as above; a request has a connection and a server's configuration.
+unsafe fn client(own: &mut Entries, r: *mut ngx_http_request_t) {
+    // SAFETY: as above; a request has a connection, and that a client's address.
     unsafe {
         let connection = &*(*r).connection;
-        let tls = !connection.ssl.is_null();
-        let scheme: &[u8] = if tls { b"https" } else { b"http" };
-        request.push(names::REQUEST_SCHEME, scheme);
-        if tls {
-            request.push(names::HTTPS, b"on");
+        own.push(names::REMOTE_ADDR, bytes(connection.addr_text));
+        match ngx_inet_get_port(connection.sockaddr) {
+            0 => {} // a unix socket
+            port => own.push_number(names::REMOTE_PORT, port.into()),
         }
-        request.push(names::REMOTE_ADDR, bytes(connection.addr_text));
-        match address::port_of_client(connection) {
-            0 => {}
-            port => request.push_number(names::REMOTE_PORT, port.into()),
-        }
-        address::of_server((*r).connection, |server_addr, port| {
-            request.push(names::SERVER_ADDR, server_addr);
-            // PEP 3333: neither is ever empty. A unix socket has no port.
-            let port = match port {
-                0 if tls => 443,
-                0 => 80,
-                port => port,
-            };
-            request.push_number(names::SERVER_PORT, port.into());
-            request.push(names::SERVER_NAME, server_name(r, server_addr));
-        })?;
-        request.push_parts(names::SERVER_SOFTWARE, &[b"nginx/", NGINX_VERSION.to_bytes()]);
-        request.push(names::DOCUMENT_ROOT, document_root(r, main)?);
         if let Some(user) = authenticated_user(r) {
-            request.push(names::REMOTE_USER, user);
-            request.push(names::AUTH_TYPE, b"Basic");
+            own.push(names::REMOTE_USER, user);
+            own.push(names::AUTH_TYPE, b"Basic");
         }
-        Some(())
     }
 }
 
-/// What `$document_root` has; `None` when nginx is out of memory.
+/// What is the same for all requests in most locations, and not in this one.
 ///
 /// # Safety
 /// As [`snapshot`].
-unsafe fn document_root<'a>(r: *mut ngx_http_request_t, main: &MainConf) -> Option<&'a [u8]> {
-    // SAFETY: as the caller vouches; the value lives in the request's pool, and the location's own with the cycle.
+unsafe fn not_in_setting(
+    own: &mut Entries,
+    setting: &Entries,
+    r: *mut ngx_http_request_t,
+    main: &MainConf,
+) -> Option<()> {
+    // SAFETY: as above; a location's configuration lives with the cycle.
     unsafe {
-        let core = &*core_loc_conf(r);
-        if core.root_lengths.is_null() {
-            return Some(bytes(core.root)); // it has no variables
+        if !setting::is_host(bytes((*core_srv_conf(r)).server_name)) {
+            let name = match bytes((*r).headers_in.server) {
+                [] => match setting.get(names::SERVER_ADDR) {
+                    Some(address) if !address.starts_with(b"unix:") => address,
+                    _ => b"localhost",
+                },
+                host => host,
+            };
+            own.push(names::SERVER_NAME, name);
         }
-        let value = ngx_http_get_indexed_variable(r, main.document_root).as_ref()?;
-        Some(if value.not_found() != 0 { &[] } else { value.as_bytes() })
+        if !(*core_loc_conf(r)).root_lengths.is_null() {
+            let root = ngx_http_get_indexed_variable(r, main.document_root).as_ref()?;
+            own.push(names::DOCUMENT_ROOT, if root.not_found() != 0 { &[] } else { root.as_bytes() });
+        }
     }
+    Some(())
 }
 
-/// The server's first name; where that is no host name (empty, a pattern), the host that the client asked for,
-/// else the address.
+/// The core module's configuration of the request's server.
 ///
 /// # Safety
 /// As [`snapshot`].
-unsafe fn server_name(r: *mut ngx_http_request_t, address: &[u8]) -> &[u8] {
-    // SAFETY: as the caller vouches.
-    unsafe {
-        let index = (*ptr::addr_of!(ngx_http_core_module)).ctx_index;
-        let server = (*(*r).srv_conf.add(index)).cast::<ngx_http_core_srv_conf_t>();
-        let name = bytes((*server).server_name);
-        let is_host = name.first().is_some_and(|first| !b"*.~_".contains(first)) && !name.ends_with(b"*");
-        match bytes((*r).headers_in.server) {
-            _ if is_host => name,
-            [] if address.starts_with(b"unix:") => b"localhost",
-            [] => address,
-            host => host,
-        }
-    }
+pub(super) unsafe fn core_srv_conf(r: *const ngx_http_request_t) -> *mut ngx_http_core_srv_conf_t {
+    // SAFETY: a request has a server configuration of every http module.
+    unsafe { (*(*r).srv_conf.add((*ptr::addr_of!(ngx_http_core_module)).ctx_index)).cast() }
 }
 
 /// The core module's configuration of the request's location.
@@ -207,7 +196,7 @@ unsafe fn auth_basic_is_on(r: *mut ngx_http_request_t) -> bool {
 ///
 /// # Safety
 /// As [`snapshot`].
-unsafe fn headers(request: &mut Request, r: *mut ngx_http_request_t, params: &[(&Param, &[u8])]) {
+unsafe fn headers(own: &mut Entries, r: *mut ngx_http_request_t, params: &[(&Param, &[u8])]) {
     // SAFETY: as the caller vouches; header lists hold ngx_table_elt_t.
     let list = unsafe { list_items::<ngx_table_elt_t>(&(*r).headers_in.headers) };
     let all: SmallVec<[Header<'_>; 24]> = list
@@ -226,20 +215,20 @@ unsafe fn headers(request: &mut Request, r: *mut ngx_http_request_t, params: &[(
     let mut repeats = repeats(&all);
     for (index, header) in all.iter().enumerate() {
         match header.lower {
-            b"content-type" => request.push(names::CONTENT_TYPE, header.value),
+            b"content-type" => own.push(names::CONTENT_TYPE, header.value),
             // The first is the one that nginx went by; Proxy would become HTTP_PROXY, which clients obey.
             b"content-length" | b"transfer-encoding" | b"proxy" => {}
             b"host" if host.is_some() => {}
             lower if overridden(lower) => {}
             lower => match repeats.values(&all, index) {
-                Repeated::No => request.push_header(lower, &[header.value]),
-                Repeated::First(parts) => request.push_header(lower, &parts),
+                Repeated::No => own.push_header(lower, &[header.value]),
+                Repeated::First(parts) => own.push_header(lower, &parts),
                 Repeated::Later => {}
             },
         }
     }
     if let Some(host) = host {
-        request.push(names::HTTP_HOST, host);
+        own.push(names::HTTP_HOST, host);
     }
 }
 
@@ -331,9 +320,10 @@ impl Repeats<'_> {
 /// As [`snapshot`].
 unsafe fn absolute_form_host<'a>(r: *mut ngx_http_request_t) -> Option<&'a [u8]> {
     // SAFETY: as the caller vouches; the request line lives as long as the request.
-    let (version, line) = unsafe { ((*r).http_version, bytes((*r).request_line)) };
-    if version >= NGX_HTTP_VERSION_20 as ngx_uint_t {
-        return None; // :authority is a Host header by now
+    let (version, line, method) = unsafe { ((*r).http_version, bytes((*r).request_line), (*r).method_name.len) };
+    // From 2.0 on, :authority is a Host header by now.
+    if version >= NGX_HTTP_VERSION_20 as ngx_uint_t || line.get(method + 1) == Some(&b'/') {
+        return None;
     }
     let target = line.split(|&byte| byte == b' ').nth(1)?;
     if target.first() == Some(&b'/') {

@@ -164,16 +164,19 @@ impl<J: Task> Member<'_, J> {
             return;
         }
         // Even if nothing waits now: the seeker of a busy lane saves the next `submit` a wake-up.
-        let since = self.registry.clock.now();
-        sleep.set_in_line(&self.place, since);
+        let (smooth, clock) = (sleep.smooth(&self.place), &self.registry.clock);
+        let line = smooth.get_in_line(clock.now());
+        sleep.set_in_line(&self.place, line.since);
         worker.attach();
         sleep.set_in_line(&self.place, 0);
+        let now = clock.now();
+        smooth.learn(&line, now, now.saturating_sub(line.since) >= self.registry.forced);
         self.answer_summons(worker);
         if job.is_none() && !self.registry.is_stopped() {
             job = queue.take(&mut self.share);
         }
         match job {
-            Some(job) => self.turn(job, since, worker),
+            Some(job) => self.turn(job, worker),
             None => {
                 worker.detach();
                 if !is_idle() {
@@ -200,23 +203,20 @@ impl<J: Task> Member<'_, J> {
         false
     }
 
-    /// Runs jobs, attached, until none is left or the turn is over; detaches. It has stood in line `since`.
-    fn turn(&mut self, first: J, since: u64, worker: &mut impl Worker<J>) {
-        let Registry { queue, sleep, clock, .. } = self.registry;
-        let now = clock.now();
-        let forced = now.saturating_sub(since) >= self.registry.forced;
-        sleep.smooth(&self.place).take_over(self.place.number(), now, forced);
+    /// Runs jobs, attached, until none is left or the turn is over; detaches.
+    fn turn(&mut self, first: J, worker: &mut impl Worker<J>) {
+        let Registry { queue, sleep, .. } = self.registry;
+        sleep.smooth(&self.place).begin(self.place.number());
         sleep.begin_turn(&mut self.place, queue.waiting());
-        let (mut next, mut handed) = (Some(first), false);
+        let mut next = Some(first);
         while let Some(job) = next {
             guarded(|| worker.run(job));
             sleep.smooth(&self.place).note_end();
             self.answer_summons(worker);
-            handed = self.is_turn_over();
-            next = if handed { None } else { queue.take(&mut self.share) };
+            next = if self.is_turn_over() { None } else { queue.take(&mut self.share) };
             guarded(|| worker.ended(next.is_some().then(|| queue.live())));
         }
-        sleep.smooth(&self.place).let_go(self.place.number(), handed);
+        sleep.smooth(&self.place).let_go(self.place.number());
         worker.detach();
     }
 

@@ -257,15 +257,16 @@ impl Sleep {
         if !self.wants(state.counts(), waiting) {
             return;
         }
-        // The watcher is counted as seeking already.
-        let watcher = if state.counts().is_watch_idle() { state.watcher.take() } else { None };
-        let seat = match watcher {
-            Some(seat) => seat,
-            None => {
-                let Some(seat) = state.stack.pop() else { return };
+        let seat = match state.stack.pop() {
+            Some(seat) => {
                 state.seeking += 1;
                 seat
             }
+            // It is counted as seeking already. While others are parked it sleeps on: it will be of use again.
+            None => match state.watcher.take() {
+                Some(seat) => seat,
+                None => return,
+            },
         };
         state.wakeups += 1;
         lane.publish(&state);

@@ -2,13 +2,13 @@
 //!
 //! All of it is a guess, and none of it is needed for any job to be run.
 
-use super::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use super::sync::{AtomicU64, AtomicUsize, Ordering};
 
-/// How long a lane counts as smooth after a hand-over, in nanoseconds.
+/// How long a lane counts as smooth after the last sign of it, in nanoseconds.
 const SMOOTH: u64 = 200_000_000;
-/// So many hand-overs in a row make a lane smooth; twice as many each time that it turns out not to be, up to the most.
-const LEAST_CLEAN: usize = 4;
-const MOST_CLEAN: usize = 1024;
+/// So many jobs that keep the lock make a lane smooth; twice as many each time that it turns out not to be, up to the most.
+const LEAST_CLEAN: u64 = 256;
+const MOST_CLEAN: u64 = 1 << 16;
 /// A lane whose jobs have not ended for so long is stuck, in nanoseconds.
 const STUCK: u64 = 2_000_000;
 
@@ -16,27 +16,34 @@ const STUCK: u64 = 2_000_000;
 pub(super) struct Smoothness {
     /// The number of the thread in whose turn the lock is, as far as the pool knows; 0: nobody's.
     active: AtomicUsize,
-    /// That thread has ended its turn for the seeker in line, and the seeker has yet to find out.
-    handed: AtomicBool,
     smooth_until: AtomicU64,
-    /// Hand-overs since a job has last let the lock go with a seeker in line, and how many are wanted.
-    clean: AtomicUsize,
-    wanted: AtomicUsize,
-    /// Changes whenever a job has ended.
+    /// Jobs that have ended with a seeker in line since one has last let the lock go, and how many are wanted.
+    clean: AtomicU64,
+    wanted: AtomicU64,
+    /// Counts the jobs that have ended, roughly.
     ended: AtomicU64,
     /// What it was when `submit` last looked, and since when.
     seen: AtomicU64,
     seen_since: AtomicU64,
 }
 
+/// What a seeker finds as it gets in line for the lock.
+pub(super) struct Line {
+    /// When that was.
+    pub(super) since: u64,
+    /// The lock is in another thread's turn.
+    busy: bool,
+    /// The jobs that have ended.
+    ended: u64,
+}
+
 impl Smoothness {
     pub(super) fn new() -> Self {
         Self {
             active: AtomicUsize::new(0),
-            handed: AtomicBool::new(false),
             smooth_until: AtomicU64::new(0),
-            clean: AtomicUsize::new(0),
-            wanted: AtomicUsize::new(LEAST_CLEAN),
+            clean: AtomicU64::new(0),
+            wanted: AtomicU64::new(LEAST_CLEAN),
             ended: AtomicU64::new(0),
             seen: AtomicU64::new(0),
             seen_since: AtomicU64::new(0),
@@ -56,7 +63,7 @@ impl Smoothness {
     /// A job has ended.
     #[inline]
     pub(super) fn note_end(&self) {
-        // Of two at once one may be lost; it changes all the same.
+        // Of two at once one may be lost; it grows all the same.
         self.ended.store(self.ended().wrapping_add(1), Ordering::Relaxed);
     }
 
@@ -70,20 +77,28 @@ impl Smoothness {
         now.saturating_sub(self.seen_since.load(Ordering::Relaxed)) >= STUCK
     }
 
-    /// A thread has the lock, and a job. If it was not handed over, and another's turn is not over, that one's job has
-    /// let it go, unless it may have been `forced` to.
-    pub(super) fn take_over(&self, thread: usize, now: u64, forced: bool) {
-        let before = self.active.swap(thread, Ordering::Relaxed);
-        let (clean, wanted) = (self.clean.load(Ordering::Relaxed), self.wanted.load(Ordering::Relaxed));
-        if self.handed.swap(false, Ordering::Relaxed) {
-            self.clean.store(clean + 1, Ordering::Relaxed);
-            if clean + 1 >= wanted {
+    /// A seeker is about to get in line for the lock.
+    pub(super) fn get_in_line(&self, now: u64) -> Line {
+        Line { since: now, busy: self.active.load(Ordering::Relaxed) != 0, ended: self.ended() }
+    }
+
+    /// The seeker has the lock. If the turn that it waited for is over, its jobs have kept the lock; if not, one has let
+    /// it go, unless it may have been `forced` to.
+    pub(super) fn learn(&self, line: &Line, now: u64, forced: bool) {
+        if !line.busy {
+            return;
+        }
+        let wanted = self.wanted.load(Ordering::Relaxed);
+        if self.active.load(Ordering::Relaxed) == 0 {
+            let clean = self.clean.load(Ordering::Relaxed) + self.ended().wrapping_sub(line.ended);
+            self.clean.store(clean, Ordering::Relaxed);
+            if clean >= wanted {
                 self.smooth_until.store(now + SMOOTH, Ordering::Relaxed);
             }
-            if clean + 1 >= 2 * wanted {
+            if clean >= 2 * wanted {
                 self.wanted.store((wanted / 2).max(LEAST_CLEAN), Ordering::Relaxed);
             }
-        } else if before != 0 && !forced {
+        } else if !forced {
             if now < self.smooth_until.swap(0, Ordering::Relaxed) {
                 self.wanted.store((2 * wanted).min(MOST_CLEAN), Ordering::Relaxed);
             }
@@ -91,10 +106,14 @@ impl Smoothness {
         }
     }
 
-    /// A thread's turn is over, and it is about to let the lock go; `handed`: for the seeker in line.
-    pub(super) fn let_go(&self, thread: usize, handed: bool) {
-        self.handed.store(handed, Ordering::Relaxed);
-        // Not if another thread has taken over meanwhile.
+    /// A thread's turn begins: it has the lock, and a job.
+    pub(super) fn begin(&self, thread: usize) {
+        self.active.store(thread, Ordering::Relaxed);
+    }
+
+    /// A thread's turn is over, and it is about to let the lock go.
+    pub(super) fn let_go(&self, thread: usize) {
+        // Not if another thread has had the lock, and begun, meanwhile.
         let _ = self.active.compare_exchange(thread, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
@@ -103,39 +122,59 @@ impl Smoothness {
 mod tests {
     use super::*;
 
-    /// A clean hand-over to a thread; the time then.
-    fn hand_over(lane: &Smoothness, thread: usize, now: u64) {
-        lane.let_go(3 - thread, true);
-        lane.take_over(thread, now, false);
+    /// A seeker that gets in line during a turn of so many jobs, which ends by itself.
+    fn clean_turn(lane: &Smoothness, jobs: u64, now: u64) {
+        lane.begin(1);
+        let line = lane.get_in_line(now);
+        (0..jobs).for_each(|_| lane.note_end());
+        lane.let_go(1);
+        lane.learn(&line, now, false);
+    }
+
+    /// One that gets the lock in the middle of a turn.
+    fn broken_turn(lane: &Smoothness, now: u64, forced: bool) {
+        lane.begin(1);
+        lane.learn(&lane.get_in_line(now), now, forced);
+        lane.begin(2);
+        lane.let_go(1); // too late
     }
 
     #[test]
-    fn hand_overs_in_a_row_make_a_lane_smooth_for_a_while() {
+    fn jobs_that_keep_the_lock_make_a_lane_smooth_for_a_while() {
         let lane = Smoothness::new();
-        lane.take_over(1, 0, false);
-        for count in 1..LEAST_CLEAN {
-            hand_over(&lane, 1 + count % 2, 0);
-            assert!(!lane.is_smooth(1));
-        }
-        hand_over(&lane, 1, 0);
-        assert!(lane.is_smooth(SMOOTH - 1) && !lane.is_smooth(SMOOTH));
-        lane.let_go(1, false);
+        clean_turn(&lane, LEAST_CLEAN - 1, 0);
+        lane.begin(2);
+        assert!(!lane.is_smooth(1));
+        clean_turn(&lane, 1, 0);
         assert!(!lane.is_smooth(1), "nobody's turn");
+        lane.begin(2);
+        assert!(lane.is_smooth(SMOOTH - 1) && !lane.is_smooth(SMOOTH));
     }
 
     #[test]
     fn a_job_that_lets_the_lock_go_makes_it_rough_and_harder_to_convince() {
         let lane = Smoothness::new();
-        lane.take_over(2, 0, false);
-        (0..LEAST_CLEAN).for_each(|_| hand_over(&lane, 1, 0));
-        lane.take_over(2, 1, true);
+        clean_turn(&lane, LEAST_CLEAN, 0);
+        broken_turn(&lane, 1, true);
         assert!(lane.is_smooth(2), "by the interpreter's force: that says nothing");
-        lane.take_over(1, 3, false);
+        broken_turn(&lane, 3, false);
         assert!(!lane.is_smooth(4));
-        (0..LEAST_CLEAN).for_each(|_| hand_over(&lane, 1, 4));
+        clean_turn(&lane, LEAST_CLEAN, 4);
+        lane.begin(2);
         assert!(!lane.is_smooth(5));
-        (0..LEAST_CLEAN).for_each(|_| hand_over(&lane, 1, 4));
+        clean_turn(&lane, LEAST_CLEAN, 4);
+        lane.begin(2);
         assert!(lane.is_smooth(5));
+    }
+
+    #[test]
+    fn who_waits_for_nobody_learns_nothing() {
+        let lane = Smoothness::new();
+        let line = lane.get_in_line(0);
+        (0..LEAST_CLEAN).for_each(|_| lane.note_end());
+        lane.learn(&line, 0, false);
+        lane.begin(1);
+        assert!(!lane.is_smooth(1));
     }
 
     #[test]

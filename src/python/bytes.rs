@@ -132,7 +132,11 @@ impl Batch {
         self.length += bytes.len() as u64;
         if bytes.len() < SHARED_FROM {
             self.copied += bytes.len();
-            self.small.extend_from_slice(bytes);
+            if self.small.capacity() == 0 {
+                self.small = bytes.to_vec(); // no bigger than it is, as a rule it stays the only one
+            } else {
+                self.small.extend_from_slice(bytes);
+            }
         } else {
             self.end_of_small();
             let start = NonNull::from(bytes).cast();

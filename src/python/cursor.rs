@@ -15,7 +15,7 @@ pub(super) const READ_AHEAD: usize = 16 * 1024;
 /// Reads some bytes of the body, waiting for a disk or a client if need be; 0: its end.
 fn read_some(exchange: &Arc<Exchange>, buffer: &mut [u8], position: u64) -> io::Result<usize> {
     if !exchange.is_streamed() {
-        return exchange.request.body().read_at(buffer, position);
+        return exchange.request.body.read_at(buffer, position);
     }
     // Its lock may have been the event loop's at the moment of the fork.
     if fork::is_child() {

@@ -1,13 +1,14 @@
 //! The environ dictionary of a call: a copy of a template, filled from the request's snapshot.
 //!
-//! Each thread has a template of its own, which remembers the values of the last request: most of the next one's are
-//! the same, and need not be set again.
+//! Each thread has templates of its own, one for each setting that requests come in. They have what is in the setting,
+//! and remember the values of the last request in it: most of the next one's are the same, and need not be set again.
 
 use std::mem;
+use std::sync::Arc;
 
 use super::object::{Attached, Object, Py, Result};
 use crate::exchange::names::{self, KNOWN, Name};
-use crate::exchange::request::Request;
+use crate::exchange::request::{Entries, Request};
 
 /// Keys that every request sets; the template has them, so that its copies need not grow.
 const ALWAYS: [Name<'static>; 14] = [
@@ -41,6 +42,7 @@ pub(super) struct Keys {
     input: Py,
     raw_uri: Py,
     url_scheme: Py,
+    http: Py,
     https: Py,
 }
 
@@ -75,14 +77,15 @@ impl Keys {
             input: py.interned("wsgi.input")?.keep(),
             raw_uri: py.interned("RAW_URI")?.keep(),
             url_scheme: py.interned("wsgi.url_scheme")?.keep(),
+            http: py.interned("http")?.keep(),
             https: py.interned("https")?.keep(),
         })
     }
 
     /// All references, to be released.
     pub(super) fn into_all(self) -> impl Iterator<Item = Py> {
-        let Self { known, client_disconnected, early_hints, input, raw_uri, url_scheme, https } = self;
-        known.into_iter().chain([client_disconnected, early_hints, input, raw_uri, url_scheme, https])
+        let Self { known, client_disconnected, early_hints, input, raw_uri, url_scheme, http, https } = self;
+        known.into_iter().chain([client_disconnected, early_hints, input, raw_uri, url_scheme, http, https])
     }
 
     /// The template of a pool's calls.
@@ -101,7 +104,7 @@ impl Keys {
             ("ngx_wsgi.client_disconnected", &py.none()),
             ("wsgi.early_hints", common.early_hints),
             ("wsgi.version", &version),
-            ("wsgi.url_scheme", &py.interned("http")?),
+            ("wsgi.url_scheme", self.http.get(py)),
             ("wsgi.input", &py.none()),
             ("wsgi.errors", common.errors),
             ("wsgi.multithread", &py.bool(common.multithread)),
@@ -125,9 +128,11 @@ impl Keys {
         familiar: &mut Familiar,
     ) -> Result<'py, Environ<'py>> {
         let py = template.py();
-        let dict = familiar.template(template)?.copy_dict()?;
-        let (mut https, mut scheme_given, mut is_head) = (false, false, false);
-        for (name, bytes) in request.entries() {
+        let Familiar { templates, keys } = familiar;
+        let template = Template::of(templates, self, template, &request.setting)?;
+        let dict = template.dict.get(py).copy_dict()?;
+        let (mut https, mut scheme_given, mut is_head) = (template.https, false, false);
+        for (name, bytes) in request.own.iter() {
             match name {
                 Name::Known(index) => {
                     match name {
@@ -142,21 +147,26 @@ impl Keys {
                         }
                         _ => {}
                     }
-                    familiar.set(&dict, self.known[index as usize].get(py), index, bytes)?;
+                    template.set(&dict, self.known[index as usize].get(py), index, bytes)?;
                 }
                 Name::Other(key) => {
                     https = if key == HTTPS { is_on(bytes) } else { https };
                     scheme_given |= key == URL_SCHEME;
-                    dict.set_item(&familiar.key(py, key)?, &py.latin1(bytes)?)?;
+                    dict.set_item(&familiar_key(keys, py, key)?, &py.latin1(bytes)?)?;
                 }
             }
         }
-        if https && !scheme_given {
-            dict.set_item(self.url_scheme.get(py), self.https.get(py))?;
+        if https != template.https && !scheme_given {
+            self.set_scheme(&dict, https)?;
         }
         dict.set_item(self.input.get(py), own.input)?;
         dict.set_item(self.client_disconnected.get(py), own.client_disconnected)?;
         Ok(Environ { dict, is_head })
+    }
+
+    fn set_scheme<'py>(&self, dict: &Object<'py>, https: bool) -> Result<'py, ()> {
+        let scheme = if https { &self.https } else { &self.http };
+        dict.set_item(self.url_scheme.get(dict.py()), scheme.get(dict.py()))
     }
 }
 
@@ -189,50 +199,106 @@ const UNFAMILIAR: [&str; 17] = [
 ];
 /// So many keys that are not known ones are remembered by a thread.
 const MOST_KEYS: usize = 32;
+/// So many templates a thread has.
+const MOST_TEMPLATES: usize = 32;
 /// A longer value is not remembered.
 const LONGEST_VALUE: usize = 256;
 
-/// Strings of the last requests of a thread.
+/// What a thread remembers of its last requests.
 #[derive(Default)]
 pub(super) struct Familiar {
-    /// The template of the thread's pool, by which it is known again, and the thread's own copy of it. There, each key of
-    /// [`ALWAYS`] has its value in `values`; the empty string if that is not remembered.
-    template: Option<(Py, Py)>,
+    /// The last one used is the first.
+    templates: Vec<Template>,
+    /// Other keys than the known ones.
+    keys: Vec<Py>,
+}
+
+/// The environ of the requests in a setting, as far as they have it in common.
+struct Template {
+    /// The template of the thread's pool, of which it is made.
+    of_pool: Py,
+    setting: Arc<Entries>,
+    /// Each key of [`ALWAYS`] has its value in `values`; the empty string if that is not remembered.
+    dict: Py,
     /// By index into [`KNOWN`].
     values: Vec<Value>,
-    /// Other keys.
-    keys: Vec<Py>,
+    /// What the scheme in it says.
+    https: bool,
 }
 
 /// What is known of the values of a key.
 struct Value {
     /// The last one; `None`: they are not remembered.
     last: Option<Py>,
-    /// The template has the key.
+    /// The template has the key, and the value from here.
     always: bool,
 }
 
 impl Familiar {
-    pub(super) fn new(py: Attached<'_>) -> Result<'_, Self> {
-        let value = |(index, key): (usize, &&str)| {
-            let last = if UNFAMILIAR.contains(key) { None } else { Some(py.text("")?.keep()) };
-            Ok(Value { last, always: ALWAYS.contains(&Name::Known(index as u8)) })
+    pub(super) fn release(self, py: Attached<'_>) {
+        self.templates.into_iter().for_each(|template| template.release(py));
+        self.keys.into_iter().for_each(|key| drop(key.release(py)));
+    }
+}
+
+#[inline]
+fn familiar_key<'py>(keys: &mut Vec<Py>, py: Attached<'py>, bytes: &[u8]) -> Result<'py, Object<'py>> {
+    if let Some(key) = keys.iter().find(|key| key.get(py).as_latin1() == Ok(bytes)) {
+        return Ok(key.get(py).clone());
+    }
+    let key = py.latin1(bytes)?;
+    if keys.len() < MOST_KEYS && bytes.len() <= LONGEST_VALUE {
+        keys.push(key.clone().keep());
+    }
+    Ok(key)
+}
+
+impl Template {
+    /// The template of `setting` among `all`; made, and put first, if need be.
+    #[inline]
+    fn of<'a, 'py>(
+        all: &'a mut Vec<Self>,
+        keys: &Keys,
+        of_pool: &Object<'py>,
+        setting: &Arc<Entries>,
+    ) -> Result<'py, &'a mut Self> {
+        let py = of_pool.py();
+        let same = |template: &Self| {
+            Arc::ptr_eq(&template.setting, setting) && template.of_pool.get(py).as_ptr() == of_pool.as_ptr()
         };
-        let values = KNOWN.iter().enumerate().map(value).collect::<Result<_>>()?;
-        Ok(Self { template: None, values, keys: Vec::new() })
+        match all.iter().position(same) {
+            Some(at) => all.swap(0, at),
+            None => {
+                let new = Self::new(keys, of_pool, setting)?;
+                while all.len() >= MOST_TEMPLATES {
+                    all.pop().into_iter().for_each(|template| template.release(py));
+                }
+                all.insert(0, new);
+            }
+        }
+        Ok(&mut all[0])
     }
 
-    /// The thread's own copy of its pool's template.
-    #[inline]
-    fn template<'py>(&mut self, of_pool: &Object<'py>) -> Result<'py, Object<'py>> {
+    fn new<'py>(keys: &Keys, of_pool: &Object<'py>, setting: &Arc<Entries>) -> Result<'py, Self> {
         let py = of_pool.py();
-        if self.template.as_ref().is_none_or(|(known, _)| known.get(py).as_ptr() != of_pool.as_ptr()) {
-            // The first call of the thread, as a rule: nothing is remembered yet.
-            let fresh = Self::new(py)?;
-            mem::replace(self, fresh).release(py);
-            self.template = Some((of_pool.clone().keep(), of_pool.copy_dict()?.keep()));
+        let dict = of_pool.copy_dict()?;
+        let mut https = false;
+        for (name, bytes) in setting.iter() {
+            https = if name == names::HTTPS { is_on(bytes) } else { https };
+            let key = match name {
+                Name::Known(index) => keys.known[index as usize].get(py).clone(),
+                Name::Other(key) => py.latin1(key)?,
+            };
+            dict.set_item(&key, &py.latin1(bytes)?)?;
         }
-        Ok(self.template.as_ref().map_or(of_pool, |(_, own)| own.get(py)).clone())
+        keys.set_scheme(&dict, https)?;
+        let value = |(index, key): (usize, &&str)| {
+            let name = Name::Known(index as u8);
+            let last = if UNFAMILIAR.contains(key) { None } else { Some(py.text("")?.keep()) };
+            Ok(Value { last, always: ALWAYS.contains(&name) && setting.get(name).is_none() })
+        };
+        let values = KNOWN.iter().enumerate().map(value).collect::<Result<_>>()?;
+        Ok(Self { of_pool: of_pool.clone().keep(), setting: Arc::clone(setting), dict: dict.keep(), values, https })
     }
 
     /// Sets a known key in a copy of the template.
@@ -251,30 +317,17 @@ impl Familiar {
         let value = py.latin1(bytes)?;
         dict.set_item(key, &value)?;
         if bytes.len() <= LONGEST_VALUE {
-            if let (true, Some((_, template))) = (*always, &self.template) {
-                template.get(py).set_item(key, &value)?;
+            if *always {
+                self.dict.get(py).set_item(key, &value)?;
             }
             drop(mem::replace(last, value.keep()).release(py));
         }
         Ok(())
     }
 
-    #[inline]
-    fn key<'py>(&mut self, py: Attached<'py>, bytes: &[u8]) -> Result<'py, Object<'py>> {
-        if let Some(key) = self.keys.iter().find(|key| key.get(py).as_latin1() == Ok(bytes)) {
-            return Ok(key.get(py).clone());
-        }
-        let key = py.latin1(bytes)?;
-        if self.keys.len() < MOST_KEYS && bytes.len() <= LONGEST_VALUE {
-            self.keys.push(key.clone().keep());
-        }
-        Ok(key)
-    }
-
-    pub(super) fn release(self, py: Attached<'_>) {
-        let templates = self.template.into_iter().flat_map(|(of_pool, own)| [of_pool, own]);
-        let values = self.values.into_iter().filter_map(|value| value.last);
-        for reference in templates.chain(values).chain(self.keys) {
+    fn release(self, py: Attached<'_>) {
+        let Self { of_pool, dict, values, .. } = self;
+        for reference in [of_pool, dict].into_iter().chain(values.into_iter().filter_map(|value| value.last)) {
             drop(reference.release(py));
         }
     }

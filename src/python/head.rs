@@ -49,7 +49,7 @@ fn check_fields<'py>(py: Attached<'py>, headers: &Object<'py>, start: &mut Start
         let message = format!("the headers must be a list of tuples, not {}", headers.type_name());
         Raised::new(py, Kind::Type, &message)
     })?;
-    start.head.fields.reserve(list.len());
+    start.head.fields = Fields::with_room(list.len());
     for index in 0..list.len() {
         let Some(item) = list.item(index) else { break };
         check_item(py, index, &item, start)?;

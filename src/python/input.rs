@@ -30,7 +30,7 @@ impl Input {
 
     /// The whole body, if it is one piece in memory.
     fn in_memory(&self) -> Option<&[u8]> {
-        if self.exchange.is_streamed() { None } else { self.exchange.request.body().in_memory() }
+        if self.exchange.is_streamed() { None } else { self.exchange.request.body.in_memory() }
     }
 
     /// Runs `work` on the cursor, without the interpreter where it may have to wait.
@@ -75,7 +75,7 @@ impl Input {
 
     /// How long the body is at most, if that is known.
     fn most(&self) -> Option<usize> {
-        (!self.exchange.is_streamed()).then(|| self.exchange.request.body().length() as usize)
+        (!self.exchange.is_streamed()).then(|| self.exchange.request.body.length() as usize)
     }
 
     fn read_line<'py>(&self, py: Attached<'py>, limit: Option<usize>) -> Result<'py, Object<'py>> {
@@ -187,7 +187,7 @@ fn seek<'py>(call: &This<'_, 'py>) -> Result<'py, Object<'py>> {
         return Err(Raised::new(py, Kind::Value, &format!("invalid whence ({whence}, should be 0, 1 or 2)")));
     }
     let position = input.waiting(py, |cursor, exchange| {
-        let base = [0, cursor.position, exchange.request.body().length()][whence as usize];
+        let base = [0, cursor.position, exchange.request.body.length()][whence as usize];
         let position = base.checked_add_signed(offset as i64);
         cursor.position = position.unwrap_or(cursor.position);
         Ok(position)

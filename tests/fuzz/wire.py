@@ -15,7 +15,7 @@ from harness import http1
 LOCATIONS = """
     client_max_body_size 300k;
     client_body_buffer_size 8k;
-    lingering_timeout 100ms;
+    lingering_timeout 1s;
     location /echo/ { wsgi_pass fuzzed:echo; }
     location /streamed/ { wsgi_pass fuzzed:echo; wsgi_request_buffering off; }
 """

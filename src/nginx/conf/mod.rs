@@ -16,6 +16,7 @@ use nginx_sys::*;
 use super::accept::Board;
 use super::ffi::{ERROR, UNSET, copy_to_pool, guard, pool_box};
 use super::module::ngx_http_wsgi_module;
+use super::setting::Settings;
 use crate::exchange::spec;
 pub(crate) use resolve::resolve;
 
@@ -241,6 +242,7 @@ pub(crate) struct LocConf {
     /// Index into [`MainConf::passes`], or [`UNSET`].
     pass: usize,
     params: Option<Rc<Vec<Param>>>,
+    pub(crate) settings: Settings,
 }
 
 impl LocConf {
@@ -312,6 +314,7 @@ pub(crate) unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_v
         temp_path: ptr::null_mut(),
         pass: UNSET,
         params: None,
+        settings: Settings::default(),
     };
     // SAFETY: nginx hands a valid `cf`.
     unsafe { keep(cf, conf) }

@@ -152,12 +152,12 @@ impl Ask {
     }
 
     pub(super) fn with(mut self, name: Name<'_>, value: &str) -> Self {
-        self.request.push(name, value.as_bytes());
+        self.request.own.push(name, value.as_bytes());
         self
     }
 
     pub(super) fn with_bytes(mut self, name: Name<'_>, value: &[u8]) -> Self {
-        self.request.push(name, value);
+        self.request.own.push(name, value);
         self
     }
 
@@ -200,7 +200,7 @@ impl Ask {
     pub(super) fn exchange(mut self, credit: bool) -> Pending {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        self.request.set_body(self.body);
+        self.request.body = self.body;
         let deliveries = Arc::new(Mutex::new(Vec::new()));
         let news = Arc::new_cyclic(|news: &Weak<News>| {
             let bell = || {
