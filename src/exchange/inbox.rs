@@ -23,8 +23,15 @@ struct State {
     over: Option<Result<(), Broken>>,
     /// The event loop has stopped reading from the client, for lack of room.
     paused: bool,
-    /// A thread waits for more.
-    awaited: bool,
+    /// A thread waits until so many bytes wait; 0: none does.
+    awaited: usize,
+}
+
+impl State {
+    /// Whether there is a thread that has waited for what there is now.
+    fn is_met(&self) -> bool {
+        self.awaited > 0 && (self.waiting >= self.awaited || self.over.is_some())
+    }
 }
 
 /// The part of a streamed body that has come and has not been read.
@@ -61,21 +68,27 @@ impl Inbox {
         if !piece.is_empty() {
             state.waiting += piece.len();
             state.pieces.push_back(piece);
-            if state.awaited {
-                self.arrived.notify_all();
-            }
         }
         state.paused = state.waiting >= self.limit;
-        !state.paused
+        let (paused, met) = (state.paused, state.is_met());
+        self.tell(state, met);
+        !paused
+    }
+
+    /// Wakes who waits, if that is `met`; not before the lock is free, which is what they would want next.
+    fn tell(&self, state: MutexGuard<'_, State>, met: bool) {
+        drop(state);
+        if met {
+            self.arrived.notify_all();
+        }
     }
 
     /// Nothing more comes: the body is whole, or broken.
     pub fn close(&self, how: Result<(), Broken>) {
         let mut state = self.state();
         state.over.get_or_insert(how);
-        if state.awaited {
-            self.arrived.notify_all();
-        }
+        let met = state.is_met();
+        self.tell(state, met);
     }
 
     /// Whether the event loop stopped reading and may go on; it then counts as reading again.
@@ -95,7 +108,7 @@ impl Inbox {
 
     /// Whether a thread waits for the client to send more.
     pub fn is_awaited(&self) -> bool {
-        self.state().awaited
+        self.state().awaited > 0
     }
 
     /// Reads what is there. The second value: the event loop should be told that there is room again.
@@ -127,14 +140,17 @@ impl Inbox {
         }
     }
 
-    /// Waits until a read gives something else than [`Read::Pending`]. Call it without the GIL.
-    pub fn wait(&self) {
+    /// Waits until there are `wanted` bytes, half a full inbox, or no more to come; a read then gives something else than
+    /// [`Read::Pending`]. Call it without the GIL.
+    pub fn wait(&self, wanted: usize) {
+        let enough = wanted.min(self.limit / 2).max(1);
         let mut state = self.state();
-        while state.pieces.is_empty() && state.over.is_none() {
-            state.awaited = true;
+        while state.waiting < enough && state.over.is_none() {
+            // Others may wait for less.
+            state.awaited = if state.awaited == 0 { enough } else { enough.min(state.awaited) };
             state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.awaited = false;
+        state.awaited = 0;
     }
 }
 
@@ -181,7 +197,7 @@ mod tests {
             loop {
                 let mut buffer = [0; 2];
                 match reader.try_read(&mut buffer).unwrap().0 {
-                    Read::Pending => reader.wait(),
+                    Read::Pending => reader.wait(1),
                     Read::Bytes(0) => return all,
                     Read::Bytes(count) => all.extend_from_slice(&buffer[..count]),
                 }
@@ -196,5 +212,27 @@ mod tests {
         inbox.close(Ok(()));
         assert_eq!(thread.join().unwrap(), b"abcdefgh");
         assert!(!inbox.is_awaited());
+    }
+
+    #[test]
+    fn who_waits_for_much_is_not_woken_for_little() {
+        for (wanted, end) in [(6, None), (1000, None), (6, Some(Ok(()))), (6, Some(Err(Broken::ClientGone)))] {
+            let inbox = Arc::new(Inbox::new(12));
+            let reader = Arc::clone(&inbox);
+            let thread = std::thread::spawn(move || {
+                reader.wait(wanted);
+                reader.try_read(&mut [0; 12]).unwrap().0
+            });
+            while !inbox.is_awaited() {
+                std::thread::yield_now();
+            }
+            inbox.feed(b"abcde".to_vec());
+            assert!(inbox.is_awaited() && !inbox.state().is_met());
+            match end {
+                Some(end) => inbox.close(end),
+                None => assert!(inbox.feed(b"f".to_vec())),
+            }
+            assert_eq!(thread.join().unwrap(), Read::Bytes(if end.is_some() { 5 } else { 6 }), "{wanted}");
+        }
     }
 }

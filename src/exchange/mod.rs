@@ -338,10 +338,10 @@ impl Exchange {
         Ok(read)
     }
 
-    /// Waits until [`Self::read_streamed`] has something. Call it without the GIL.
-    pub fn wait_streamed(&self) {
+    /// Waits until [`Self::read_streamed`] has `wanted` bytes, or as many as can be waited for. Call it without the GIL.
+    pub fn wait_streamed(&self, wanted: usize) {
         if let Some(inbox) = &self.terms.inbox {
-            inbox.wait();
+            inbox.wait(wanted);
         }
     }
 
@@ -379,7 +379,10 @@ impl Exchange {
         let mut outbox = self.outbox();
         let was_full = outbox.held >= self.terms.window;
         outbox.held = outbox.held.saturating_sub(bytes);
-        if was_full && outbox.held < self.terms.window && outbox.waits {
+        let wanted = was_full && outbox.held < self.terms.window && outbox.waits;
+        // Not before the lock is free, which is what the thread wants next.
+        drop(outbox);
+        if wanted {
             self.room.notify_all();
         }
     }

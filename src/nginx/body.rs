@@ -94,8 +94,34 @@ pub(crate) unsafe fn pump(r: *mut ngx_http_request_t, context: &Context, inbox: 
                 return context.finish(rc); // which tells the application that the client has gone
             }
             piece = consume(r);
+            grow_buffer(r);
             if rc != OK && piece.is_empty() && !fed {
                 return; // NGX_AGAIN: the read event tells of more
+            }
+        }
+    }
+}
+
+/// What a client that sends fast is read with at a time, in bytes.
+const FAST: usize = 64 << 10;
+
+/// Has nginx read more at a time, where a read has filled its buffer and much is still to come. Not of a chunked body:
+/// what came behind its end has to fit into a header buffer.
+///
+/// # Safety
+/// As [`pump`]; all that has been read has been consumed.
+unsafe fn grow_buffer(r: *mut ngx_http_request_t) {
+    // SAFETY: as the caller vouches. The buffer of a body in HTTP/1 is one that bytes are received into; the memory that
+    // it had stays in the pool, for whoever still points there.
+    unsafe {
+        let (Some(body), headers) = ((*r).request_body.as_ref(), &(*r).headers_in) else { return };
+        let is_http1 = (*r).http_version < NGX_HTTP_VERSION_20 as ngx_uint_t;
+        let Some(buf) = body.buf.as_mut().filter(|_| is_http1 && headers.chunked() == 0) else { return };
+        let size = buf.end.addr() - buf.start.addr();
+        if buf.last == buf.end && buf.pos == buf.last && size < FAST && body.rest >= FAST as off_t {
+            let memory = ngx_palloc((*r).pool, FAST).cast::<u8>();
+            if !memory.is_null() {
+                (buf.start, buf.pos, buf.last, buf.end) = (memory, memory, memory, memory.add(FAST));
             }
         }
     }

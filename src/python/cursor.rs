@@ -12,8 +12,8 @@ use crate::exchange::inbox::{Broken, Read};
 /// How much is read ahead for small reads and lines, in bytes.
 pub(super) const READ_AHEAD: usize = 16 * 1024;
 
-/// Reads some bytes of the body, waiting for a disk or a client if need be; 0: its end.
-fn read_some(exchange: &Arc<Exchange>, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+/// Reads some bytes of the body, waiting for a disk or a client (until there are `wanted` bytes, roughly) if need be; 0: its end.
+fn read_some(exchange: &Arc<Exchange>, buffer: &mut [u8], position: u64, wanted: usize) -> io::Result<usize> {
     if !exchange.is_streamed() {
         return exchange.request.body.read_at(buffer, position);
     }
@@ -24,7 +24,7 @@ fn read_some(exchange: &Arc<Exchange>, buffer: &mut [u8], position: u64) -> io::
     loop {
         match exchange.read_streamed(buffer) {
             Ok(Read::Bytes(count)) => return Ok(count),
-            Ok(Read::Pending) => exchange.wait_streamed(),
+            Ok(Read::Pending) => exchange.wait_streamed(wanted),
             Err(Broken::ClientGone) => return Err(io::Error::new(ErrorKind::ConnectionReset, CLIENT_GONE)),
             Err(Broken::TimedOut) => return Err(io::Error::new(ErrorKind::TimedOut, "the client sends no more")),
         }
@@ -65,7 +65,7 @@ impl Cursor {
         if self.at_hand().is_empty() {
             self.ahead.resize(READ_AHEAD, 0);
             self.ahead_start = self.position;
-            let count = read_some(exchange, &mut self.ahead, self.position);
+            let count = read_some(exchange, &mut self.ahead, self.position, 1);
             self.ahead.truncate(*count.as_ref().unwrap_or(&0));
             count?;
         }
@@ -78,7 +78,8 @@ impl Cursor {
         while done < target.len() && (done == 0 || !once) {
             let rest = &mut target[done..];
             let count = if rest.len() >= READ_AHEAD && self.at_hand().is_empty() {
-                read_some(exchange, rest, self.position)?
+                let wanted = if once { 1 } else { rest.len() };
+                read_some(exchange, rest, self.position, wanted)?
             } else {
                 let chunk = self.chunk(exchange)?;
                 let count = cmp::min(chunk.len(), rest.len());

@@ -242,6 +242,8 @@ impl Response {
     /// Waits until there is room again. False: nobody listens any more.
     pub(super) fn wait_room(&self, py: Attached<'_>) -> bool {
         let listening = py.detach(|| self.exchange.wait_room()).is_ok();
+        // What has gone out meanwhile; else python-main would have to.
+        self.graveyard.clear(py);
         if !listening {
             self.state().gone = true;
         }
