@@ -15,6 +15,9 @@ LOCATIONS = """
     location /old/ { rewrite ^/old/(.*)$ /new/$1?added=1 last; }
     location /named/ { try_files /nonexistent @environ; }
     location @environ { wsgi_pass environ; }
+    location /rooted/ { root /srv/rooted; wsgi_pass environ; }
+    location /variable/ { root /srv/$arg_site; wsgi_pass environ; }
+    location /secure/ { wsgi_param HTTPS on; wsgi_pass environ; }
 """
 
 
@@ -31,6 +34,7 @@ def server(serve_module, certificate):
         listen 127.0.0.1:@PORT@;
         listen unix:@DIR@/socket;
         listen 127.0.0.1:@TLS_PORT@ ssl;
+        listen 127.0.0.1:@OTHER_PORT@;
         {certificate.directives()}
         server_name www.example.org;
         root /srv/www;
@@ -272,6 +276,20 @@ def test_tls(server, certificate):
     got = environ(server, tls=certificate.client(), port=server.ports["TLS_PORT"])
     assert (got["HTTPS"], got["wsgi.url_scheme"], got["REQUEST_SCHEME"]) == ("on", "https", "https")
     assert got["SERVER_PORT"] == str(server.ports["TLS_PORT"])
+
+
+def test_places_and_addresses_are_not_mixed(server, certificate):
+    """What is the same for all requests of a location at an address is made once."""
+    ways = [(server.port, None), (server.ports["OTHER_PORT"], None), (server.ports["TLS_PORT"], certificate.client())]
+    roots = {"/": "/srv/www", "/rooted/": "/srv/rooted", "/variable/?site=a": "/srv/a", "/variable/?site=b": "/srv/b"}
+    for _ in range(6):  # each of the threads, as a rule
+        for port, client in ways:
+            for path, root in roots.items():
+                got = environ(server, path, tls=client, port=port)
+                scheme = "https" if client else "http"
+                assert (got["SERVER_PORT"], got["wsgi.url_scheme"], got["DOCUMENT_ROOT"]) == (str(port), scheme, root)
+                assert ("HTTPS" in got, got["REQUEST_SCHEME"]) == (bool(client), scheme)
+            assert environ(server, "/secure/", tls=client, port=port)["wsgi.url_scheme"] == "https"
 
 
 def test_http_2(server):

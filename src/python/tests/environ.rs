@@ -1,7 +1,11 @@
 //! What is in environ.
 
-use super::harness::{Ask, ask, code};
+use std::sync::Arc;
+
+use super::super::Thread;
+use super::harness::{Ask, ask, code, harness};
 use crate::exchange::names::{self, KNOWN, Name};
+use crate::exchange::request::Entries;
 
 /// What a Python expression of `environ` gives, as text.
 fn of(ask: Ask, expression: &str) -> String {
@@ -42,6 +46,44 @@ fn the_scheme_follows_https() {
     assert_eq!(of(last_wins, "(environ['HTTPS'], environ['wsgi.url_scheme'])"), "('off', 'http')");
     let spelt_out = ask("code").with(names::HTTPS, "on").with(Name::Other(b"wsgi.url_scheme"), "gopher");
     assert_eq!(of(spelt_out, "environ['wsgi.url_scheme']"), "'gopher'");
+}
+
+#[test]
+fn requests_in_many_settings_take_turns_on_one_thread() {
+    let setting = |number: usize| {
+        let mut entries = Entries::default();
+        entries.push_number(names::SERVER_PORT, number as u64);
+        if number % 2 == 1 {
+            entries.push(names::HTTPS, b"on");
+        }
+        Arc::new(entries)
+    };
+    let settings: Vec<_> = (0..40).map(setting).collect();
+    let mut thread = Thread::new(&harness().interpreter);
+    let expression =
+        "[environ.get(key) for key in ('SERVER_PORT', 'HTTPS', 'wsgi.url_scheme', 'PATH_INFO', 'HTTP_HOST')]";
+    let mut of = |ask: Ask| {
+        let source = format!("start_response('200 OK', [])\nreturn [repr({expression}).encode()]");
+        ask.with(Name::Other(b"CODE"), &source).exchange(true).run_on(&mut thread).text()
+    };
+    for round in 0..3 {
+        for (number, setting) in settings.iter().enumerate() {
+            let path = format!("/{number}/{}", round / 2);
+            let plain = || ask("code").setting(setting).with(names::PATH_INFO, &path);
+            let rest = format!("'{path}', None]");
+            if number % 2 == 1 {
+                assert_eq!(of(plain()), format!("['{number}', 'on', 'https', {rest}"));
+                let off = plain().with(Name::Other(b"HTTPS"), "off");
+                assert_eq!(of(off), format!("['{number}', 'off', 'http', {rest}"));
+            } else {
+                assert_eq!(of(plain()), format!("['{number}', None, 'http', {rest}"));
+                let on = plain().with(Name::Other(b"HTTPS"), "on");
+                assert_eq!(of(on), format!("['{number}', 'on', 'https', {rest}"));
+            }
+            let otherwise = plain().with(names::SERVER_PORT, "1").with(names::HTTP_HOST, "a");
+            assert!(of(otherwise).starts_with("['1', "));
+        }
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::exchange::body::{Body, Segment};
 use crate::exchange::inbox::Inbox;
 use crate::exchange::log::{self, Level, Origin, Sink};
 use crate::exchange::names::{self, Name};
-use crate::exchange::request::Request;
+use crate::exchange::request::{Entries, Request};
 use crate::exchange::response::{End, Failure, Part};
 use crate::exchange::spec::{App, Pool, Spec, Target};
 use crate::exchange::{Delivery, Exchange, Job, News, Terms};
@@ -158,6 +158,11 @@ impl Ask {
 
     pub(super) fn with_bytes(mut self, name: Name<'_>, value: &[u8]) -> Self {
         self.request.own.push(name, value);
+        self
+    }
+
+    pub(super) fn setting(mut self, setting: &Arc<Entries>) -> Self {
+        self.request.setting = Arc::clone(setting);
         self
     }
 
