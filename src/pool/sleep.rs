@@ -406,7 +406,8 @@ impl Sleep {
     /// Jobs have been added: where the watched lane is stuck, the watcher need not wait for its tick to find out.
     #[inline]
     pub(super) fn look_for_stuck(&self, now: impl Fn() -> u64) {
-        for lane in self.lanes.iter().filter(|lane| lane.counts().watching) {
+        let watched = |counts: Counts| counts.watching && counts.running > 0;
+        for lane in self.lanes.iter().filter(|lane| watched(lane.counts())) {
             if lane.smooth.is_stuck(now()) {
                 let mut state = lock(&lane.state);
                 let seat = state.watcher.take();

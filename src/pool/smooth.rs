@@ -4,8 +4,9 @@
 
 use super::sync::{AtomicU64, AtomicUsize, Ordering};
 
-/// How long a lane counts as smooth after the last sign of it, in nanoseconds.
-const SMOOTH: u64 = 200_000_000;
+/// How long a lane counts as smooth after a sign of it, in nanoseconds; twice as long after each one more, up to the most.
+const LEAST_SMOOTH: u64 = 200_000_000;
+const MOST_SMOOTH: u64 = 1_000_000_000;
 /// So many jobs that keep the lock make a lane smooth; twice as many each time that it turns out not to be, up to the most.
 const LEAST_CLEAN: u64 = 256;
 const MOST_CLEAN: u64 = 1 << 16;
@@ -17,6 +18,8 @@ pub(super) struct Smoothness {
     /// The number of the thread in whose turn the lock is, as far as the pool knows; 0: nobody's.
     active: AtomicUsize,
     smooth_until: AtomicU64,
+    /// How long the next sign is good for.
+    span: AtomicU64,
     /// Jobs that have ended with a seeker in line since one has last let the lock go, and how many are wanted.
     clean: AtomicU64,
     wanted: AtomicU64,
@@ -42,6 +45,7 @@ impl Smoothness {
         Self {
             active: AtomicUsize::new(0),
             smooth_until: AtomicU64::new(0),
+            span: AtomicU64::new(LEAST_SMOOTH),
             clean: AtomicU64::new(0),
             wanted: AtomicU64::new(LEAST_CLEAN),
             ended: AtomicU64::new(0),
@@ -93,7 +97,9 @@ impl Smoothness {
             let clean = self.clean.load(Ordering::Relaxed) + self.ended().wrapping_sub(line.ended);
             self.clean.store(clean, Ordering::Relaxed);
             if clean >= wanted {
-                self.smooth_until.store(now + SMOOTH, Ordering::Relaxed);
+                let span = self.span.load(Ordering::Relaxed);
+                self.smooth_until.store(now + span, Ordering::Relaxed);
+                self.span.store((2 * span).min(MOST_SMOOTH), Ordering::Relaxed);
             }
             if clean >= 2 * wanted {
                 self.wanted.store((wanted / 2).max(LEAST_CLEAN), Ordering::Relaxed);
@@ -103,6 +109,7 @@ impl Smoothness {
                 self.wanted.store((2 * wanted).min(MOST_CLEAN), Ordering::Relaxed);
             }
             self.clean.store(0, Ordering::Relaxed);
+            self.span.store(LEAST_SMOOTH, Ordering::Relaxed);
         }
     }
 
@@ -148,7 +155,18 @@ mod tests {
         clean_turn(&lane, 1, 0);
         assert!(!lane.is_smooth(1), "nobody's turn");
         lane.begin(2);
-        assert!(lane.is_smooth(SMOOTH - 1) && !lane.is_smooth(SMOOTH));
+        assert!(lane.is_smooth(LEAST_SMOOTH - 1) && !lane.is_smooth(LEAST_SMOOTH));
+        for (seconds, span) in [(1, 2 * LEAST_SMOOTH), (3, 4 * LEAST_SMOOTH), (5, MOST_SMOOTH), (7, MOST_SMOOTH)] {
+            let now = seconds * 1_000_000_000;
+            assert!(!lane.is_smooth(now));
+            clean_turn(&lane, 1, now);
+            lane.begin(2);
+            assert!(lane.is_smooth(now + span - 1) && !lane.is_smooth(now + span), "a longer time with each sign");
+        }
+        broken_turn(&lane, 8_000_000_000, false);
+        clean_turn(&lane, LEAST_CLEAN, 9_000_000_000);
+        lane.begin(2);
+        assert!(!lane.is_smooth(9_000_000_000 + LEAST_SMOOTH), "and a short one after a sign to the contrary");
     }
 
     #[test]
