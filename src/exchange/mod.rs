@@ -88,7 +88,7 @@ pub struct Terms {
     /// Where its log records go.
     pub origin: Origin,
     /// The body, where it streams; else it is part of the request.
-    pub inbox: Option<Inbox>,
+    pub inbox: Option<Box<Inbox>>,
     /// Opaque to all but the event loop: finds the request. Cleared by [`Exchange::abandon`].
     pub owner: usize,
 }
@@ -371,7 +371,7 @@ impl Exchange {
 
     /// The streamed body, if it is one.
     pub fn inbox(&self) -> Option<&Inbox> {
-        self.terms.inbox.as_ref()
+        self.terms.inbox.as_deref()
     }
 
     /// `bytes` of what was sent are off this process's hands: a waiting thread may go on.
@@ -394,24 +394,26 @@ impl Exchange {
 
     /// Cuts the exchange off from its request: nothing is delivered any more, and what a thread sends is dropped.
     ///
-    /// True when the call had not begun and now never will. What had been sent and not taken is returned.
-    pub fn abandon(&self) -> (bool, Delivery) {
+    /// True when the call had not begun and now never will. An end that had been sent and not taken is returned.
+    pub fn abandon(&self) -> (bool, Option<End>) {
         self.owner.store(0, Ordering::Relaxed);
-        let undelivered = {
+        let (end, parts) = {
             let mut outbox = self.outbox();
             self.deserted.store(self.state.load(Ordering::Acquire) != OVER, Ordering::Release);
             self.gone.store(true, Ordering::Release);
             if outbox.waits || outbox.watchers > 0 {
                 self.room.notify_all();
             }
-            mem::take(&mut outbox.delivery)
+            (outbox.delivery.end.take(), mem::take(&mut outbox.delivery.parts))
         };
+        // Not under the lock: others may be told of it.
+        drop(parts);
         // Whoever learns of it by reading finds it said everywhere.
         if let Some(inbox) = &self.terms.inbox {
             inbox.close(Err(Broken::ClientGone));
         }
         let dropped = self.state.compare_exchange(QUEUED, OVER, Ordering::AcqRel, Ordering::Acquire).is_ok();
-        (dropped, undelivered)
+        (dropped, end)
     }
 
     /// Whether the call still waits for a thread.

@@ -209,7 +209,7 @@ unsafe fn submit(r: *mut ngx_http_request_t, context: &Context, worker: &Worker)
             pool: pass.pool,
             window: location.buffers as u64,
             origin: Origin { connection: (*connection).number, log: (*core).error_log.expose_provenance() },
-            inbox: streamed.then(|| Inbox::new(location.buffers)),
+            inbox: streamed.then(|| Box::new(Inbox::new(location.buffers))),
             owner: ptr::from_ref(context).expose_provenance(),
         };
         let exchange = Exchange::new(request::snapshot(r, main, location)?, terms, Arc::clone(&worker.news));
@@ -493,11 +493,11 @@ impl Context {
             if exchange.began().is_some() && !exchange.is_running() {
                 worker.accept.ended(exchange.pool());
             }
-            let (dropped, undelivered) = exchange.abandon();
+            let (dropped, end) = exchange.abandon();
             if dropped {
                 worker.forget(exchange.pool());
             }
-            if let Some(End::Failed(failure)) = undelivered.end {
+            if let Some(End::Failed(failure)) = end {
                 // SAFETY: cleanups run while the request is still there.
                 unsafe { log::write_for_request(self.r, failure.level, failure.record.as_bytes()) };
             }

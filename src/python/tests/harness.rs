@@ -130,7 +130,7 @@ pub(super) struct Ask {
     request: Request,
     window: u64,
     body: Body,
-    inbox: Option<Inbox>,
+    inbox: Option<Box<Inbox>>,
 }
 
 /// A call of that application, by GET.
@@ -193,7 +193,7 @@ impl Ask {
 
     /// The body streams, through an inbox of that size.
     pub(super) fn stream(mut self, limit: usize) -> Self {
-        self.inbox = Some(Inbox::new(limit));
+        self.inbox = Some(Box::new(Inbox::new(limit)));
         self
     }
 
