@@ -144,13 +144,16 @@ impl Inbox {
     /// [`Read::Pending`]. Call it without the GIL.
     pub fn wait(&self, wanted: usize) {
         let enough = wanted.min(self.limit / 2).max(1);
-        let mut state = self.state();
+        let (mut state, mut waited) = (self.state(), false);
         while state.waiting < enough && state.over.is_none() {
             // Others may wait for less.
             state.awaited = if state.awaited == 0 { enough } else { enough.min(state.awaited) };
+            waited = true;
             state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.awaited = 0;
+        if waited {
+            state.awaited = 0; // all have been woken; who has to wait on says so again
+        }
     }
 }
 
@@ -212,6 +215,20 @@ mod tests {
         inbox.close(Ok(()));
         assert_eq!(thread.join().unwrap(), b"abcdefgh");
         assert!(!inbox.is_awaited());
+    }
+
+    #[test]
+    fn a_reader_that_need_not_wait_makes_nobody_forgotten() {
+        let inbox = Arc::new(Inbox::new(12));
+        inbox.feed(b"ab".to_vec());
+        let reader = Arc::clone(&inbox);
+        let thread = std::thread::spawn(move || reader.wait(6));
+        while !inbox.is_awaited() {
+            std::thread::yield_now();
+        }
+        inbox.wait(1);
+        inbox.feed(b"cdef".to_vec());
+        thread.join().unwrap();
     }
 
     #[test]

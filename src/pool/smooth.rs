@@ -67,7 +67,7 @@ impl Smoothness {
     /// A job has ended.
     #[inline]
     pub(super) fn note_end(&self) {
-        // Of two at once one may be lost; it grows all the same.
+        // Of two at once one may be lost; it changes all the same.
         self.ended.store(self.ended().wrapping_add(1), Ordering::Relaxed);
     }
 
@@ -94,7 +94,8 @@ impl Smoothness {
         }
         let wanted = self.wanted.load(Ordering::Relaxed);
         if self.active.load(Ordering::Relaxed) == 0 {
-            let clean = self.clean.load(Ordering::Relaxed) + self.ended().wrapping_sub(line.ended);
+            let ended = self.ended().saturating_sub(line.ended);
+            let clean = self.clean.load(Ordering::Relaxed).saturating_add(ended);
             self.clean.store(clean, Ordering::Relaxed);
             if clean >= wanted {
                 let span = self.span.load(Ordering::Relaxed);
