@@ -23,7 +23,7 @@ const STACK_SIZE: usize = 8 << 20;
 const TURN: f32 = 0.6;
 const FORCED: f32 = 0.9;
 
-/// So many calls may end before the event loop is woken for them, while as many wait.
+/// So many calls may end at most before the event loop is woken for them.
 const MOST_QUIET: usize = 16;
 
 /// The pools and the interpreter of one worker process, as the event loop holds them.
@@ -178,6 +178,12 @@ fn spawn_threads(
     threads
 }
 
+/// Whether the event loop is to hear of so many ends now. While as many calls wait, the thread has work until it has
+/// been given more; `None`: the thread goes on with none.
+fn is_due(quiet: usize, left: Option<usize>) -> bool {
+    left.is_none_or(|left| quiet >= left.min(MOST_QUIET))
+}
+
 /// A thread of a pool: runs calls in Python, and tells the event loop of their ends.
 struct Executor {
     thread: Thread,
@@ -211,7 +217,7 @@ impl Worker<Job> for Executor {
 
     fn ended(&mut self, left: Option<usize>) {
         self.quiet += 1;
-        if left.is_none_or(|left| self.quiet >= left.min(MOST_QUIET)) {
+        if is_due(self.quiet, left) {
             self.quiet = 0;
             self.news.ring();
         }
@@ -232,4 +238,28 @@ pub(crate) fn check_virtualenv(dir: &Path) -> Result<(), String> {
 pub(crate) fn forbid_python_here() {
     #[cfg(not(feature = "on-event-loop"))]
     python::forbid_on_this_thread();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_are_told_while_as_many_calls_wait() {
+        // How many are told at once of calls that are all there, and none comes behind them.
+        let told = |calls: usize| {
+            let (mut quiet, mut told) = (0, Vec::new());
+            for left in (0..calls).rev() {
+                quiet += 1;
+                if is_due(quiet, left.checked_sub(1)) {
+                    told.push(std::mem::take(&mut quiet));
+                }
+            }
+            told
+        };
+        assert_eq!(told(1), [1], "the last one at once");
+        assert_eq!(told(8), [4, 2, 1, 1]);
+        assert_eq!(told(40), [16, 12, 6, 3, 1, 1, 1]);
+        assert!(!is_due(MOST_QUIET - 1, Some(1000)) && is_due(MOST_QUIET, Some(1000)));
+    }
 }
