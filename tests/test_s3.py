@@ -114,8 +114,9 @@ def test_signed_addresses(s3):
     send("PUT", "put_object", b"signed")
     assert send("GET", "get_object") == body(s3, "a b/\u00fc+%2F") == b"signed"
     send("DELETE", "delete_object")
-    with pytest.raises(urllib.error.HTTPError, match="404"):
+    with pytest.raises(urllib.error.HTTPError, match="404") as refused:
         send("GET", "get_object")
+    refused.value.close()
 
 
 def test_versions(s3):
