@@ -77,9 +77,12 @@ debian() {
   mount --bind /dev "$3/dev"
 }
 
-# lend_rust FOLDER: the Rust toolchain that this machine has.
+# lend_rust FOLDER: the Rust toolchain that this machine has, where Docker's image of rust has its own, and the
+# environment that finds it there.
+lent_rust=(CARGO_HOME=/usr/local/cargo RUSTUP_HOME=/usr/local/rustup
+  PATH=/usr/local/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin)
 lend_rust() {
-  mkdir -p "$1/root/.cargo" "$1/root/.rustup"
-  mount --bind "$HOME/.cargo" "$1/root/.cargo"
-  mount --bind "$HOME/.rustup" "$1/root/.rustup"
+  mkdir -p "$1/usr/local/cargo" "$1/usr/local/rustup"
+  mount --bind "${CARGO_HOME:-$HOME/.cargo}" "$1/usr/local/cargo"
+  mount --bind "${RUSTUP_HOME:-$HOME/.rustup}" "$1/usr/local/rustup"
 }

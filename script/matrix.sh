@@ -5,16 +5,16 @@
 . "$(dirname "$0")/lib.sh"
 [ "$(id -u)" = 0 ] || fail "make matrix needs root: it makes folders by debootstrap and calls chroot"
 command -v debootstrap >/dev/null || fail "debootstrap is missing"
-[ -d "$HOME/.rustup" ] || fail "there is no $HOME/.rustup: the folders use this machine's Rust toolchain, as rustup installs it"
+rustup=${RUSTUP_HOME:-$HOME/.rustup}
+[ -d "$rustup" ] || fail "there is no $rustup: the folders use this machine's Rust toolchain, as rustup installs it"
 own_mounts "$@"
 folder=$(realpath -m "${MATRIX_DIR:-$target/matrix}")
 failed=0
 mkdir -p "$folder"
 
 inside() { # COMMAND...: in the clone
-  chroot "$folder/$suite" /usr/bin/env -i -C /root/nginx-wsgi HOME=/root LANG=C.UTF-8 CARGO_TERM_COLOR=never \
-    PATH=/root/.cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-    PIP_CERT=/etc/ssl/certs/ca-certificates.crt "$@"
+  chroot "$folder/$suite" /usr/bin/env -i -C /srv/nginx-wsgi HOME=/srv LANG=C.UTF-8 CARGO_TERM_COLOR=never \
+    "${lent_rust[@]}" PIP_CERT=/etc/ssl/certs/ca-certificates.crt "$@"
 }
 
 attempt() { # NAME COMMAND...
@@ -34,7 +34,7 @@ tally() { # LOG: what pytest counted
 for suite in ${SUITES:-bookworm trixie sid}; do
   debian "$suite" "$folder/$suite.base" "$folder/$suite" git make
   lend_rust "$folder/$suite"
-  git clone -q "$root" "$folder/$suite/root/nginx-wsgi"
+  git clone -q "$root" "$folder/$suite/srv/nginx-wsgi"
   attempt test make test
   attempt integration make integration NGINX=system
   say "$suite: $(inside sh -c 'python3 -V; nginx -v' 2>&1 | paste -sd' ')"

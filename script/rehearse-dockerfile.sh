@@ -11,8 +11,8 @@ declare -A values=([SUITE]=$suite) environment=()
 enter() { # USER COMMAND...: as a container would
   local pairs=() name
   for name in "${!environment[@]}"; do pairs+=("$name=${environment[$name]}"); done
-  $launch chroot --userspec="$1" "$stage" /usr/bin/env -i -C "$workdir" HOME=/root "${pairs[@]}" \
-    PATH=/root/.cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "${@:2}"
+  $launch chroot --userspec="$1" "$stage" /usr/bin/env -i -C "$workdir" HOME=/root "${pairs[@]}" "${lent_rust[@]}" \
+    "${@:2}"
 }
 
 from() { # IMAGE [AS NAME]; rust's image is Debian with the toolchain that this machine has

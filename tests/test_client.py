@@ -96,12 +96,13 @@ def test_no_hints_where_the_configuration_or_the_client_will_not_have_them(serve
         assert (response.status, response.all("Link")) == (200, ["</final>"])
 
 
-@pytest.mark.skipif(not HINTS, reason="nginx before 1.29 has no early hints")
 def test_hints_on_http_2(server):
+    """With an nginx before 1.29, which has none, the call is without effect."""
     with http2.Connection(server.ports["H2_PORT"]) as connection, Gate(server, "h2") as gate:
         stream = connection.request("/hints/h2?hint")
-        hints = connection.interim(stream)
-        assert [value for name, value in hints if name == "link"] == ["</style.css>; rel=preload", "</app.js>; rel=preload"]
+        if HINTS:
+            links = [value for name, value in connection.interim(stream) if name == "link"]
+            assert links == ["</style.css>; rel=preload", "</app.js>; rel=preload"]
         gate.open()
         response = connection.response(stream)
         assert (response.status, response.get("Link")) == (200, "</final>")

@@ -17,8 +17,10 @@ use crate::exchange::request::{Entries, Request, http_name};
 /// From this many headers on, repeats are looked for with a map.
 const MANY_HEADERS: usize = 32;
 
-/// What an entry adds to the bytes of a request's head, and what is not from there, in bytes, roughly.
+/// What entries add to the bytes of a request's head, and what is not from there, in bytes, roughly; and how much room
+/// is made for all of them at most before it is known to be needed.
 const BESIDE_HEAD: usize = 320;
+const MOST_ROOM: usize = 4 << 10;
 
 /// Copies all that the application will see of `r` out of nginx's memory. `None`: nginx is out of memory.
 ///
@@ -29,17 +31,17 @@ pub(crate) unsafe fn snapshot(r: *mut ngx_http_request_t, main: &MainConf, locat
     unsafe {
         let params = evaluated(r, location.params())?;
         let setting = location.settings.of(r)?;
-        let mut own = Entries::with_capacity(
-            BESIDE_HEAD + (*r).header_in.as_ref().map_or(0, |head| head.pos.addr() - head.start.addr()),
-        );
+        // Of pipelined requests the buffer has several.
+        let head = (*r).header_in.as_ref().map_or(0, |head| head.pos.addr() - head.start.addr());
+        let mut own = Entries::with_capacity((BESIDE_HEAD + head).min(MOST_ROOM));
         request_line(&mut own, r, location)?;
         client(&mut own, r);
         not_in_setting(&mut own, &setting, r, main)?;
         if location.pass_request_headers != 0 {
             headers(&mut own, r, &params);
         }
-        let streamed = location.pass_request_body == 0 || wsgi_request_body_no_buffering(r) != 0;
-        let body = if streamed { Body::default() } else { body::take(r)? };
+        let has_body = location.pass_request_body != 0 && wsgi_request_body_no_buffering(r) == 0;
+        let body = if has_body { body::take(r)? } else { Body::default() };
         if let Some(length) = body_length(r, body.length()) {
             own.push_number(names::CONTENT_LENGTH, length);
         }

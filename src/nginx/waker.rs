@@ -37,8 +37,9 @@ pub(crate) fn register(cycle: &mut ngx_cycle_t, file: &File) -> Result<(), &'sta
 
 unsafe extern "C" fn wake(event: *mut ngx_event_t) {
     // SAFETY: nginx hands the event whose handler this is; its connection is the one registered above.
-    let (edge_triggered, fd) =
-        unsafe { (ngx_event_flags & NGX_WSGI_USE_CLEAR_EVENT != 0, (*(*event).data.cast::<ngx_connection_t>()).fd) };
+    let fd = unsafe { (*(*event).data.cast::<ngx_connection_t>()).fd };
+    // SAFETY: this thread's own, set before there was any event.
+    let edge_triggered = unsafe { ngx_event_flags } & NGX_WSGI_USE_CLEAR_EVENT != 0;
     guard((), || {
         if !edge_triggered {
             // SAFETY: the descriptor is open for as long as the process lives; the file is not closed here.

@@ -114,9 +114,10 @@ impl<'py> Object<'py> {
         }
         drop(Raised::fetch(self.py()));
         let (codec, errors) = (c"utf-8".as_ptr(), c"backslashreplace".as_ptr());
-        // SAFETY: two NUL-terminated names.
-        let bytes =
-            unsafe { Object::from_owned(self.py(), ffi::PyUnicode_AsEncodedString(self.as_ptr(), codec, errors)) }?;
+        // SAFETY: the object checks its type itself; two NUL-terminated names.
+        let encoded = unsafe { ffi::PyUnicode_AsEncodedString(self.as_ptr(), codec, errors) };
+        // SAFETY: null with an exception set, or a reference of our own.
+        let bytes = unsafe { Object::from_owned(self.py(), encoded) }?;
         Ok(bytes.as_bytes().unwrap_or_default().to_vec())
     }
 
@@ -182,9 +183,9 @@ impl<'py> Sequence<'_, 'py> {
     /// The number of items.
     #[inline]
     pub(in crate::python) fn len(&self) -> usize {
+        let of = self.of.as_ptr();
         // SAFETY: a list or a tuple, as `list` says.
-        let length =
-            unsafe { if self.list { ffi::PyList_Size(self.of.as_ptr()) } else { ffi::PyTuple_Size(self.of.as_ptr()) } };
+        let length = unsafe { if self.list { ffi::PyList_Size(of) } else { ffi::PyTuple_Size(of) } };
         length as usize
     }
 
