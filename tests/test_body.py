@@ -93,6 +93,23 @@ def test_streamed(server, size):
     assert check(http2.fetch(port, "/streamed", "POST", headers, body), body)["content_length"] == str(size)
 
 
+@pytest.mark.parametrize("how", ["by&size=1000", "by&size=65536", "by&size=100001", "readline"])
+def test_streamed_in_bursts(server, how):
+    """What is received with memory of the module's own fills it, fills half of it, or hardly any; or comes byte by byte."""
+    chance = random.Random(7)
+    body = noise(1_000_000) + noise(30_000) * 40
+    with http1.Connection(server.port) as connection:
+        connection.request(f"/streamed?how={how}", "POST", {"Content-Length": str(len(body))})
+        start = 0
+        while start < len(body):
+            end = start + chance.choice([1, 500, 16_384, 40_000, 65_536, 200_000])
+            connection.send(body[start:end])
+            start = end
+            if chance.random() < 0.5:
+                threading.Event().wait(0.003)
+        check(connection.response(), body)
+
+
 def test_clients_that_leave_while_their_body_streams(server):
     """No failure of the application's, however it is told: nginx's own line says it all."""
     for number in range(30):

@@ -13,18 +13,24 @@ pub enum Broken {
     TimedOut,
 }
 
+/// How much memory [`Inbox::spare`] gives, in bytes.
+pub const PIECE: usize = 64 << 10;
+
+/// How many pieces of memory are kept to be used again.
+const SPARE: usize = 4;
+
 #[derive(Debug, Default)]
 struct State {
     pieces: VecDeque<Vec<u8>>,
-    /// How much of the first piece has been read, in bytes.
-    taken: usize,
-    /// How much waits to be read, in bytes.
+    /// How much is in `pieces`, in bytes.
     waiting: usize,
     over: Option<Result<(), Broken>>,
     /// The event loop has stopped reading from the client, for lack of room.
     paused: bool,
     /// A thread waits until so many bytes wait; 0: none does.
     awaited: usize,
+    /// Memory of pieces that have been read.
+    spare: Vec<Vec<u8>>,
 }
 
 impl State {
@@ -34,10 +40,31 @@ impl State {
     }
 }
 
+/// The piece that is being read.
+#[derive(Debug, Default)]
+struct Front {
+    piece: Vec<u8>,
+    /// How much of it has been read, in bytes.
+    taken: usize,
+}
+
+impl Front {
+    /// Copies as much as it has and fits; returns how much that is, in bytes.
+    fn copy_to(&mut self, buffer: &mut [u8]) -> usize {
+        let rest = &self.piece[self.taken..];
+        let count = cmp::min(rest.len(), buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        self.taken += count;
+        count
+    }
+}
+
 /// The part of a streamed body that has come and has not been read.
 #[derive(Debug)]
 pub struct Inbox {
     state: Mutex<State>,
+    /// The reader's alone: so that the event loop never waits for a copy. It is locked before the state.
+    front: Mutex<Front>,
     arrived: Condvar,
     limit: usize,
 }
@@ -54,7 +81,7 @@ pub enum Read {
 impl Inbox {
     /// An inbox that asks for more while less than `limit` bytes wait in it.
     pub fn new(limit: usize) -> Self {
-        Self { state: Mutex::default(), arrived: Condvar::new(), limit }
+        Self { state: Mutex::default(), front: Mutex::default(), arrived: Condvar::new(), limit }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -62,7 +89,15 @@ impl Inbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Empty memory for [`PIECE`] bytes, to be filled and fed.
+    pub fn spare(&self) -> Vec<u8> {
+        let spare = self.state().spare.pop();
+        spare.unwrap_or_else(|| Vec::with_capacity(PIECE))
+    }
+
     /// Adds what the client has sent. False: enough waits, read no more until [`Self::resume`] says so.
+    ///
+    /// Who waits is woken when the inbox is half full, or by [`Self::flush`]: not for each of several pieces.
     pub fn feed(&self, piece: Vec<u8>) -> bool {
         let mut state = self.state();
         if !piece.is_empty() {
@@ -70,9 +105,16 @@ impl Inbox {
             state.pieces.push_back(piece);
         }
         state.paused = state.waiting >= self.limit;
-        let (paused, met) = (state.paused, state.is_met());
+        let (paused, met) = (state.paused, state.is_met() && state.waiting >= self.limit / 2);
         self.tell(state, met);
         !paused
+    }
+
+    /// The client has sent no more than has been fed: whoever waits for that much, is woken.
+    pub fn flush(&self) {
+        let state = self.state();
+        let met = state.is_met();
+        self.tell(state, met);
     }
 
     /// Wakes who waits, if that is `met`; not before the lock is free, which is what they would want next.
@@ -113,31 +155,31 @@ impl Inbox {
 
     /// Reads what is there. The second value: the event loop should be told that there is room again.
     pub fn try_read(&self, buffer: &mut [u8]) -> Result<(Read, bool), Broken> {
-        let mut state = self.state();
-        let mut count = 0;
+        let mut front = self.front.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut count, mut room) = (front.copy_to(buffer), false);
         while count < buffer.len() {
-            let taken = state.taken;
-            let Some(piece) = state.pieces.front() else { break };
-            let step = cmp::min(piece.len() - taken, buffer.len() - count);
-            buffer[count..count + step].copy_from_slice(&piece[taken..taken + step]);
-            count += step;
-            if taken + step == piece.len() {
-                state.pieces.pop_front();
-                state.taken = 0;
-            } else {
-                state.taken += step;
-            }
-        }
-        if count > 0 || buffer.is_empty() {
-            state.waiting -= count;
+            let mut state = self.state();
+            let Some(piece) = state.pieces.pop_front() else {
+                return match state.over {
+                    _ if count > 0 => Ok((Read::Bytes(count), room)),
+                    Some(Ok(())) => Ok((Read::Bytes(0), false)),
+                    Some(Err(broken)) => Err(broken),
+                    None => Ok((Read::Pending, false)),
+                };
+            };
+            state.waiting -= piece.len();
             // Half empty, so that the two sides do not wake each other for every piece.
-            return Ok((Read::Bytes(count), state.paused && state.waiting <= self.limit / 2));
+            room = state.paused && state.waiting <= self.limit / 2;
+            let mut read = std::mem::replace(&mut front.piece, piece);
+            front.taken = 0;
+            if read.capacity() >= PIECE && state.spare.len() < SPARE {
+                read.clear();
+                state.spare.push(read);
+            }
+            drop(state);
+            count += front.copy_to(&mut buffer[count..]);
         }
-        match state.over {
-            Some(Ok(())) => Ok((Read::Bytes(0), false)),
-            Some(Err(broken)) => Err(broken),
-            None => Ok((Read::Pending, false)),
-        }
+        Ok((Read::Bytes(count), room))
     }
 
     /// Waits until there are `wanted` bytes, half a full inbox, or no more to come; a read then gives something else than
@@ -169,10 +211,11 @@ mod tests {
         assert!(!inbox.feed(b"cdef".to_vec()), "full");
         assert!(!inbox.resume());
         let mut buffer = [0; 3];
-        assert_eq!(inbox.try_read(&mut buffer), Ok((Read::Bytes(3), false)));
-        assert_eq!(&buffer, b"abc");
-        assert_eq!(inbox.try_read(&mut buffer[..2]), Ok((Read::Bytes(2), true)));
-        assert_eq!(&buffer[..2], b"de");
+        assert_eq!(inbox.try_read(&mut buffer[..1]), Ok((Read::Bytes(1), false)));
+        assert_eq!(inbox.try_read(&mut buffer), Ok((Read::Bytes(3), true)), "none but the piece that is read");
+        assert_eq!(&buffer, b"bcd");
+        assert_eq!(inbox.try_read(&mut buffer[..1]), Ok((Read::Bytes(1), false)));
+        assert_eq!(&buffer[..1], b"e");
         assert!(inbox.resume() && !inbox.resume());
         inbox.close(Ok(()));
         assert_eq!(inbox.try_read(&mut buffer), Ok((Read::Bytes(1), false)));
@@ -232,6 +275,46 @@ mod tests {
     }
 
     #[test]
+    fn who_waits_is_woken_for_several_pieces_at_once() {
+        let inbox = Arc::new(Inbox::new(12));
+        for half_full in [true, false] {
+            let reader = Arc::clone(&inbox);
+            let thread = std::thread::spawn(move || {
+                reader.wait(2);
+                reader.try_read(&mut [0; 12]).unwrap().0
+            });
+            while !inbox.is_awaited() {
+                std::thread::yield_now();
+            }
+            inbox.feed(b"abc".to_vec());
+            assert!(inbox.is_awaited() && !thread.is_finished());
+            if half_full {
+                inbox.feed(b"def".to_vec());
+            } else {
+                inbox.flush();
+            }
+            assert_eq!(thread.join().unwrap(), Read::Bytes(if half_full { 6 } else { 3 }));
+        }
+    }
+
+    #[test]
+    fn memory_is_used_again() {
+        let inbox = Inbox::new(PIECE);
+        let mut piece = inbox.spare();
+        assert!(piece.is_empty() && piece.capacity() >= PIECE);
+        let memory = piece.as_ptr();
+        piece.extend_from_slice(b"ab");
+        inbox.feed(piece);
+        inbox.feed(b"c".to_vec()); // an exact one, which is not worth keeping
+        assert_eq!(inbox.try_read(&mut [0; 3]), Ok((Read::Bytes(3), false)));
+        let again = inbox.spare();
+        assert!(again.is_empty() && again.as_ptr() == memory);
+        inbox.feed(b"d".to_vec());
+        inbox.try_read(&mut [0; 3]).unwrap();
+        assert!(inbox.state().spare.is_empty());
+    }
+
+    #[test]
     fn who_waits_for_much_is_not_woken_for_little() {
         for (wanted, end) in [(6, None), (1000, None), (6, Some(Ok(()))), (6, Some(Err(Broken::ClientGone)))] {
             let inbox = Arc::new(Inbox::new(12));
@@ -244,6 +327,7 @@ mod tests {
                 std::thread::yield_now();
             }
             inbox.feed(b"abcde".to_vec());
+            inbox.flush();
             assert!(inbox.is_awaited() && !inbox.state().is_met());
             match end {
                 Some(end) => inbox.close(end),

@@ -3,13 +3,14 @@
 
 use std::fs::File;
 use std::os::fd::BorrowedFd;
+use std::ptr;
 
 use nginx_sys::*;
 
 use super::ffi::{OK, guard, wsgi_reading_body};
 use super::handler::{Context, context_of};
 use crate::exchange::body::{Body, Segment};
-use crate::exchange::inbox::{Broken, Inbox};
+use crate::exchange::inbox::{Broken, Inbox, PIECE};
 
 /// Takes the body of `r`. `None`: no descriptor or memory is left.
 ///
@@ -70,7 +71,7 @@ pub(crate) unsafe extern "C" fn read_handler(r: *mut ngx_http_request_t) {
 pub(crate) unsafe fn pump(r: *mut ngx_http_request_t, context: &Context, inbox: &Inbox) {
     // SAFETY: as the caller vouches.
     unsafe {
-        let mut piece = consume(r);
+        let mut piece = consume(r, context, inbox);
         loop {
             let whole = wsgi_reading_body(r) == 0;
             let fed = !piece.is_empty();
@@ -93,51 +94,34 @@ pub(crate) unsafe fn pump(r: *mut ngx_http_request_t, context: &Context, inbox: 
                 }
                 return context.finish(rc); // which tells the application that the client has gone
             }
-            piece = consume(r);
-            grow_buffer(r);
+            piece = consume(r, context, inbox);
             if rc != OK && piece.is_empty() && !fed {
-                return; // NGX_AGAIN: the read event tells of more
+                return inbox.flush(); // NGX_AGAIN: the read event tells of more
             }
         }
     }
 }
 
-/// What a client that sends fast is read with at a time, in bytes.
-const FAST: usize = 64 << 10;
-
-/// Has nginx read more at a time, where a read has filled its buffer and much is still to come. Not of a chunked body:
-/// what came behind its end has to fit into a header buffer.
+/// Takes what nginx has read, and gives its buffers back.
 ///
-/// # Safety
-/// As [`pump`]; all that has been read has been consumed.
-unsafe fn grow_buffer(r: *mut ngx_http_request_t) {
-    // SAFETY: as the caller vouches. The buffer of a body in HTTP/1 is one that bytes are received into; the memory that
-    // it had stays in the pool, for whoever still points there.
-    unsafe {
-        let (Some(body), headers) = ((*r).request_body.as_ref(), &(*r).headers_in) else { return };
-        let is_http1 = (*r).http_version < NGX_HTTP_VERSION_20 as ngx_uint_t;
-        let Some(buf) = body.buf.as_mut().filter(|_| is_http1 && headers.chunked() == 0) else { return };
-        let size = buf.end.addr() - buf.start.addr();
-        if buf.last == buf.end && buf.pos == buf.last && size < FAST && body.rest >= FAST as off_t {
-            let memory = ngx_palloc((*r).pool, FAST).cast::<u8>();
-            if !memory.is_null() {
-                (buf.start, buf.pos, buf.last, buf.end) = (memory, memory, memory, memory.add(FAST));
-            }
-        }
-    }
-}
-
-/// Copies what nginx has read, and gives its buffers back.
+/// A client that sends fast is read with memory of the inbox's, which goes there as it is; else bytes are copied.
 ///
 /// # Safety
 /// As [`pump`].
-unsafe fn consume(r: *mut ngx_http_request_t) -> Vec<u8> {
+unsafe fn consume(r: *mut ngx_http_request_t, context: &Context, inbox: &Inbox) -> Vec<u8> {
     let mut piece = Vec::new();
+    let mut lent = context.lent.take();
     // SAFETY: as the caller vouches; the chain's links and buffers live as long as the request, and a buffer that is
-    // empty is one that nginx reads into again.
+    // empty is one that nginx reads into again. Memory that is lent is in the context, which outlives nginx's reading, or
+    // is replaced here before it goes.
     unsafe {
-        let body = (*r).request_body;
-        let mut link = (*body).bufs;
+        let body = &mut *(*r).request_body;
+        if let Some(filled) = filled(body, &lent) {
+            lent.set_len(filled);
+            piece = std::mem::replace(&mut lent, inbox.spare());
+            (*(*body.bufs).buf).pos = (*(*body.bufs).buf).last;
+        }
+        let mut link = body.bufs;
         while let Some(cl) = link.as_mut() {
             let buf = &mut *cl.buf;
             if buf.last > buf.pos {
@@ -149,7 +133,40 @@ unsafe fn consume(r: *mut ngx_http_request_t) -> Vec<u8> {
             cl.next = (*(*r).pool).chain;
             (*(*r).pool).chain = cl;
         }
-        (*body).bufs = std::ptr::null_mut();
+        body.bufs = ptr::null_mut();
+        if let Some(buf) = body.buf.as_mut().filter(|buf| buf.pos == buf.last) {
+            if lent.capacity() == 0 && buf.last == buf.end && is_fast(&*r, body.rest) {
+                lent = inbox.spare();
+            }
+            if lent.capacity() > 0 {
+                let memory = lent.as_mut_ptr();
+                (buf.start, buf.pos, buf.last, buf.end) = (memory, memory, memory, memory.add(lent.capacity()));
+            }
+        }
     }
+    context.lent.set(lent);
     piece
+}
+
+/// Whether much is still to come of a body that has filled nginx's buffer, and comes alone. Not of a chunked body: what
+/// came behind its end has to fit into a header buffer. In HTTP/2 the buffer is not one that bytes are received into.
+fn is_fast(r: &ngx_http_request_t, rest: off_t) -> bool {
+    let is_http1 = r.http_version < NGX_HTTP_VERSION_20 as ngx_uint_t;
+    is_http1 && r.headers_in.chunked() == 0 && rest >= PIECE as off_t
+}
+
+/// How much of `lent` is filled, in bytes, where that is all that has been read, and enough to part with the memory for.
+///
+/// # Safety
+/// `body` must be that of a live request.
+unsafe fn filled(body: &ngx_http_request_body_t, lent: &Vec<u8>) -> Option<usize> {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let (buf, link) = (body.buf.as_ref()?, body.bufs.as_ref()?);
+        let (read, memory) = (&*link.buf, lent.as_ptr());
+        let is_all = link.next.is_null() && ptr::eq(read.pos, memory) && ptr::eq(read.last, buf.last);
+        let is_consumed = ptr::eq(buf.pos, buf.last) && ptr::eq(buf.start, memory);
+        let length = buf.last.addr().checked_sub(memory.addr())?;
+        (is_all && is_consumed && (lent.capacity() / 2..=lent.capacity()).contains(&length)).then_some(length)
+    }
 }

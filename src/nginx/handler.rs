@@ -50,6 +50,8 @@ pub(crate) struct Context {
     buffering: Cell<bool>,
     /// When the application last sent something, or the client last took something; [`now`]'s microseconds.
     pub(super) last_activity: Cell<u64>,
+    /// What nginx receives a streamed body into, where that is memory of the inbox's.
+    pub(super) lent: Cell<Vec<u8>>,
     /// What is on its way through nginx's filters.
     pub(crate) out: RefCell<Outgoing>,
 }
@@ -148,6 +150,7 @@ unsafe fn attach_context(r: *mut ngx_http_request_t) -> Option<()> {
         discard: Cell::new(false),
         buffering: Cell::new(false),
         last_activity: Cell::new(0),
+        lent: Cell::default(),
         out: RefCell::default(),
     };
     // SAFETY: a live request has a pool and a connection with a log; the context stays where it is until the pool is
