@@ -2,6 +2,7 @@
 
 import itertools
 import socket
+import threading
 
 import pytest
 
@@ -112,6 +113,19 @@ def test_a_slow_reader_gets_everything(server):
                 sizes[byte] = sizes.get(byte, 0) + chunk.count(byte)
         assert sizes == {ord("a"): 3_000_000, ord("b"): 3_000_000, ord("c"): 3_000_000}
         assert response.complete
+
+
+def test_a_reader_that_is_fast_and_then_slow(connection):
+    """The application runs further ahead of one that keeps up. What it made when that one slows down comes in order."""
+    wanted = b"".join(b"%04d" % number * 16384 for number in range(100))
+    connection.request(play(start(), *(odd(f"b'%04d'%{number}*16384") for number in range(100))))
+    response = connection.head()
+    got = bytearray()
+    while chunk := connection.read_chunk(response):
+        got += chunk
+        if 30 << 16 < len(got) < 45 << 16:
+            threading.Event().wait(0.01)
+    assert bytes(got) == wanted and response.complete
 
 
 def test_many_streams_side_by_side(server):

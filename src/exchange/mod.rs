@@ -35,6 +35,9 @@ const RUNNING: u8 = 1;
 /// The call has ended, or never began and never will.
 const OVER: u8 = 2;
 
+/// A window grows to so many times its size.
+const WIDEST: u64 = 4;
+
 /// Microseconds since the first call; never 0.
 pub fn now() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
@@ -70,6 +73,8 @@ struct Outbox {
     delivery: Delivery,
     /// Bytes sent and not yet credited.
     held: u64,
+    /// How many these may be: [`Terms::window`], or more for a client that keeps up.
+    window: u64,
     /// A thread waits for room: only then is a wake-up worth its system call.
     waits: bool,
     /// So many threads wait to be told that the request has been given up.
@@ -83,7 +88,7 @@ pub struct Terms {
     pub app: usize,
     /// Index into [`spec::Spec::pools`].
     pub pool: usize,
-    /// How many bytes of the response the application may run ahead of the client.
+    /// How many bytes of the response the application may run ahead of the client, at first.
     pub window: u64,
     /// Where its log records go.
     pub origin: Origin,
@@ -138,12 +143,12 @@ impl Exchange {
         Arc::new(Self {
             request,
             owner: AtomicUsize::new(terms.owner),
+            outbox: Mutex::new(Outbox { window: terms.window, ..Outbox::default() }),
             terms,
             state: AtomicU8::new(QUEUED),
             gone: AtomicBool::new(false),
             deserted: AtomicBool::new(false),
             announced: AtomicBool::new(false),
-            outbox: Mutex::default(),
             room: Condvar::new(),
             news,
             submitted: now(),
@@ -286,7 +291,7 @@ impl Exchange {
             if ended && outbox.watchers > 0 {
                 self.room.notify_all();
             }
-            outbox.held < self.terms.window
+            outbox.held < outbox.window
         };
         if ended {
             self.announce_end()
@@ -306,7 +311,7 @@ impl Exchange {
             debug_assert!(outbox.delivery.head.is_none(), "an interim response behind the head");
             outbox.held += fields.size();
             outbox.delivery.hints.push(fields);
-            outbox.held < self.terms.window
+            outbox.held < outbox.window
         };
         self.announce();
         Ok(room)
@@ -315,7 +320,7 @@ impl Exchange {
     /// Waits until the client's side has taken enough of what was sent. Call it without the GIL.
     pub fn wait_room(&self) -> Result<(), Gone> {
         let mut outbox = self.outbox();
-        while outbox.held >= self.terms.window && !self.is_gone() {
+        while outbox.held >= outbox.window && !self.is_gone() {
             outbox.waits = true;
             outbox = self.room.wait(outbox).unwrap_or_else(PoisonError::into_inner);
         }
@@ -376,10 +381,23 @@ impl Exchange {
 
     /// `bytes` of what was sent are off this process's hands: a waiting thread may go on.
     pub fn credit(&self, bytes: u64) {
+        self.give_back(bytes, false);
+    }
+
+    /// As [`Self::credit`], and it is the client that has taken them. One that takes half a window at once keeps up: then
+    /// the application may run further ahead, so that neither side waits for the other.
+    pub fn taken(&self, bytes: u64) {
+        self.give_back(bytes, true);
+    }
+
+    fn give_back(&self, bytes: u64, to_client: bool) {
         let mut outbox = self.outbox();
-        let was_full = outbox.held >= self.terms.window;
+        let was_full = outbox.held >= outbox.window;
+        if was_full && to_client && bytes >= outbox.window / 2 {
+            outbox.window = (2 * outbox.window).min(WIDEST * self.terms.window);
+        }
         outbox.held = outbox.held.saturating_sub(bytes);
-        let wanted = was_full && outbox.held < self.terms.window && outbox.waits;
+        let wanted = was_full && outbox.held < outbox.window && outbox.waits;
         // Not before the lock is free, which is what the thread wants next.
         drop(outbox);
         if wanted {
@@ -387,9 +405,15 @@ impl Exchange {
         }
     }
 
+    /// How many bytes of what was sent may wait for the client to take them.
+    pub fn window(&self) -> u64 {
+        self.outbox().window
+    }
+
     /// Whether the thread waits, or is about to, for the client to take more.
     pub fn is_full(&self) -> bool {
-        self.outbox().held >= self.terms.window
+        let outbox = self.outbox();
+        outbox.held >= outbox.window
     }
 
     /// Cuts the exchange off from its request: nothing is delivered any more, and what a thread sends is dropped.

@@ -62,6 +62,26 @@ fn the_window_holds_the_thread_until_credit_comes() {
 }
 
 #[test]
+fn the_window_grows_for_a_client_that_keeps_up() {
+    let (exchange, _news) = exchange(4);
+    assert!(exchange.begin());
+    for (bytes, to_client, window) in [(4, false, 4), (1, true, 4), (2, true, 8), (8, true, 16), (16, true, 16)] {
+        while !exchange.is_full() {
+            exchange.send(None, chunk(b"a"), None).unwrap();
+        }
+        if to_client {
+            exchange.taken(bytes)
+        } else {
+            exchange.credit(bytes)
+        }
+        assert_eq!(exchange.window(), window, "{bytes} bytes");
+    }
+    exchange.send(None, chunk(b"a"), None).unwrap();
+    exchange.taken(1);
+    assert_eq!(exchange.window(), 16, "not full, so nobody waited");
+}
+
+#[test]
 fn a_gone_client_releases_the_thread_and_drops_what_it_sends() {
     let (exchange, news) = exchange(1);
     assert!(exchange.begin());

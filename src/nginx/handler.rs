@@ -448,6 +448,13 @@ impl Context {
         }
     }
 
+    /// As [`Self::credit`]; the client has taken them.
+    pub(crate) fn taken(&self, bytes: u64) {
+        if let (1.., Some(exchange)) = (bytes, self.exchange.get()) {
+            exchange.taken(bytes);
+        }
+    }
+
     /// The call gave no whole response: an error response, or a response that shows that it was cut off.
     pub(super) fn fail(&self, failure: &Failure) {
         if !failure.record.is_empty() {

@@ -247,15 +247,16 @@ pub(crate) unsafe fn send(
     parts: Parts,
     last: bool,
 ) -> ngx_int_t {
-    let pieces = parts.into_iter().filter(|part| part.length() > 0).map(Piece::Part);
-    if context.out.borrow().is_empty() {
+    let pieces: SmallVec<[Piece; 1]> = parts.into_iter().filter(|part| part.length() > 0).map(Piece::Part).collect();
+    let is_free = context.out.borrow().is_empty();
+    if is_free && pieces.len() <= 1 {
         // SAFETY: as the caller vouches.
-        return unsafe { push(r, context, pieces, last) };
+        return unsafe { push(r, context, pieces.into_iter(), last) };
     }
     context.out.borrow_mut().backlog.extend(pieces);
-    if last {
+    if is_free || last {
         // SAFETY: as the caller vouches.
-        return unsafe { push_backlog(r, context, true) };
+        return unsafe { push_backlog(r, context, last) };
     }
     // The client is the slow side: what it has not taken must not hold the thread.
     if context.buffering() && context.exchange().is_some_and(|exchange| exchange.is_full()) {
@@ -266,14 +267,31 @@ pub(crate) unsafe fn send(
     OK
 }
 
-/// Hands the backlog to nginx.
+/// Hands the backlog to nginx: all of it if it is the `last`, else as long as the client keeps up, in steps of half a
+/// window, so that the thread makes more while the client is sent what there is.
 ///
 /// # Safety
 /// As [`send`].
 unsafe fn push_backlog(r: *mut ngx_http_request_t, context: &Context, last: bool) -> ngx_int_t {
-    let backlog = std::mem::take(&mut context.out.borrow_mut().backlog);
-    // SAFETY: as the caller vouches.
-    unsafe { push(r, context, backlog.into_iter(), last) }
+    let step = context.exchange().filter(|_| !last).map_or(u64::MAX, |exchange| exchange.window() / 2);
+    loop {
+        let (pieces, is_all) = {
+            let backlog = &mut context.out.borrow_mut().backlog;
+            let mut held = 0;
+            let end = backlog.iter().position(|piece| {
+                held += piece.held();
+                held >= step
+            });
+            let rest = backlog.split_off(end.map_or(backlog.len(), |end| end + 1));
+            let is_all = rest.is_empty();
+            (std::mem::replace(backlog, rest), is_all)
+        };
+        // SAFETY: as the caller vouches.
+        let rc = unsafe { push(r, context, pieces.into_iter(), last) };
+        if rc == ERROR || is_all || !context.out.borrow().pending.is_empty() {
+            return rc;
+        }
+    }
 }
 
 /// Hands pieces to nginx.
@@ -304,7 +322,7 @@ unsafe fn push(
             }
         };
         let held = context.out.borrow_mut().keep(given, last);
-        context.credit(held);
+        context.taken(held);
         rc
     }
 }
@@ -346,5 +364,5 @@ pub(crate) unsafe fn reset(r: *mut ngx_http_request_t) {
 
 fn release(context: &Context) {
     let held = context.out.borrow_mut().release();
-    context.credit(held);
+    context.taken(held);
 }
