@@ -262,7 +262,7 @@ fn stop_and_submit_at_once_leave_no_job_behind() {
 
 /// The sleep protocol alone, with a bare counter for a queue, and deeper.
 ///
-/// With `watch`, a thread that is woken while another one runs jobs watches first, without a tick that could save it.
+/// With `watch`, a thread that is woken watches first, without a tick that could save it.
 fn naps(threads: usize, jobs: usize, exclusive: bool, watch: bool, switches: usize) {
     explore(switches, move || {
         let sleep = Arc::new(Sleep::new(1, exclusive));
@@ -282,7 +282,7 @@ fn naps(threads: usize, jobs: usize, exclusive: bool, watch: bool, switches: usi
                             break;
                         }
                         if watch {
-                            sleep.watch(&place, Duration::MAX, &stopped);
+                            sleep.watch(&place, Duration::MAX, &waiting, &stopped);
                         }
                         let mut first = true;
                         while waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {

@@ -176,7 +176,7 @@ impl<J: Task> Member<'_, J> {
             job = queue.take(&mut self.share);
         }
         match job {
-            Some(job) => self.turn(job, worker),
+            Some(job) => self.turn(job, now, worker),
             None => {
                 worker.detach();
                 if !is_idle() {
@@ -187,35 +187,37 @@ impl<J: Task> Member<'_, J> {
         }
     }
 
-    /// Stays beside a lane that is smooth, as long as its jobs end. True: nothing waits any more.
+    /// Stays beside a lane that is smooth, as long as its jobs end. True: nothing waits, and none has ended of late.
     fn watch(&self) -> bool {
         let Registry { queue, sleep, clock, stopped, .. } = self.registry;
-        let mut ended = sleep.smooth(&self.place).ended();
-        while sleep.is_smooth(&self.place, clock.now()) && sleep.watch(&self.place, TICK, stopped) {
-            if queue.waiting().load(Ordering::Relaxed) == 0 {
-                return true;
-            }
-            let before = std::mem::replace(&mut ended, sleep.smooth(&self.place).ended());
+        let (smooth, waiting) = (sleep.smooth(&self.place), queue.waiting());
+        let mut ended = smooth.ended();
+        while sleep.is_smooth(&self.place, waiting, clock.now()) && sleep.watch(&self.place, TICK, waiting, stopped) {
+            let before = std::mem::replace(&mut ended, smooth.ended());
             if ended == before || self.place.is_summoned() {
-                break;
+                return waiting.load(Ordering::Relaxed) == 0;
             }
         }
         false
     }
 
     /// Runs jobs, attached, until none is left or the turn is over; detaches.
-    fn turn(&mut self, first: J, worker: &mut impl Worker<J>) {
+    fn turn(&mut self, first: J, began: u64, worker: &mut impl Worker<J>) {
         let Registry { queue, sleep, .. } = self.registry;
         sleep.smooth(&self.place).begin(self.place.number());
         sleep.begin_turn(&mut self.place, queue.waiting());
+        let mut jobs = 0;
         let mut next = Some(first);
         while let Some(job) = next {
             guarded(|| worker.run(job));
+            jobs += 1;
             sleep.smooth(&self.place).note_end();
             self.answer_summons(worker);
             next = if self.is_turn_over() { None } else { queue.take(&mut self.share) };
             guarded(|| worker.ended(next.is_some().then(|| queue.live())));
         }
+        let now = self.registry.clock.now();
+        sleep.smooth(&self.place).note_turn(jobs, now - began, now);
         sleep.smooth(&self.place).let_go(self.place.number());
         worker.detach();
     }

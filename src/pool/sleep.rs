@@ -274,16 +274,24 @@ impl Sleep {
         seat.wake();
     }
 
-    /// The seeker sleeps beside its busy lane, for a tick, or until somebody needs it. True: the tick is over, and the
-    /// lane may still be busy.
-    pub(super) fn watch(&self, place: &Place, tick: Duration, stopped: &AtomicBool) -> bool {
+    /// The seeker sleeps beside its lane, for a tick, or until somebody needs it. True: the tick is over.
+    pub(super) fn watch(&self, place: &Place, tick: Duration, waiting: &AtomicUsize, stopped: &AtomicBool) -> bool {
         let lane = &self.lanes[place.lane];
         let mut state = lock(&lane.state);
-        if state.running == 0 || state.watcher.is_some() || stopped.load(Ordering::Relaxed) {
+        if state.watcher.is_some() || stopped.load(Ordering::Relaxed) {
             return false;
         }
         state.watcher = Some(Arc::clone(&place.seat));
         lane.publish(&state);
+        if state.running == 0 {
+            // As in `rest`: whoever adds a job from here on finds that nobody comes for it, or the job is seen here.
+            fence(Ordering::SeqCst);
+            if self.wants(state.counts(), waiting.load(Ordering::Relaxed)) {
+                state.watcher = None;
+                lane.publish(&state);
+                return false;
+            }
+        }
         drop(state);
         if place.seat.sleep_for(tick) {
             return false; // whoever woke it has taken it off
@@ -392,9 +400,11 @@ impl Sleep {
         }
     }
 
-    /// Whether the seeker had better watch than stand in line.
-    pub(super) fn is_smooth(&self, place: &Place, now: u64) -> bool {
-        self.exclusive && self.smooth(place).is_smooth(now)
+    /// Whether the seeker had better watch than stand in line, or than park where nothing runs or waits.
+    pub(super) fn is_smooth(&self, place: &Place, waiting: &AtomicUsize, now: u64) -> bool {
+        let smooth = self.smooth(place);
+        let is_idle = || waiting.load(Ordering::Relaxed) == 0 && !self.is_lane_busy(place);
+        self.exclusive && smooth.is_smooth(now) && (smooth.is_active() || is_idle())
     }
 
     /// What is known of the thread's lane.

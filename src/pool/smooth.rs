@@ -10,6 +10,8 @@ const MOST_SMOOTH: u64 = 1_000_000_000;
 /// So many jobs that keep the lock make a lane smooth; twice as many each time that it turns out not to be, up to the most.
 const LEAST_CLEAN: u64 = 256;
 const MOST_CLEAN: u64 = 1 << 16;
+/// Beside jobs that take no longer than this, on average, in nanoseconds, nobody need be woken: that would take longer.
+const SHORT: u64 = 20_000;
 /// A lane whose jobs have not ended for so long is stuck, in nanoseconds.
 const STUCK: u64 = 2_000_000;
 
@@ -20,7 +22,7 @@ pub(super) struct Smoothness {
     smooth_until: AtomicU64,
     /// How long the next sign is good for.
     span: AtomicU64,
-    /// Jobs that have ended with a seeker in line since one has last let the lock go, and how many are wanted.
+    /// Jobs that have ended with a seeker in line, or were short, since one has last let the lock go, and how many are wanted.
     clean: AtomicU64,
     wanted: AtomicU64,
     /// Counts the jobs that have ended, roughly.
@@ -54,9 +56,14 @@ impl Smoothness {
         }
     }
 
-    /// Whether the lock is in somebody's turn, and of late no job has let it go while a seeker stood in line.
+    /// Whether of late no job has let the lock go while a seeker stood in line.
     pub(super) fn is_smooth(&self, now: u64) -> bool {
-        now < self.smooth_until.load(Ordering::Relaxed) && self.active.load(Ordering::Relaxed) != 0
+        now < self.smooth_until.load(Ordering::Relaxed)
+    }
+
+    /// Whether the lock is in somebody's turn.
+    pub(super) fn is_active(&self) -> bool {
+        self.active.load(Ordering::Relaxed) != 0
     }
 
     /// Changes whenever a job has ended.
@@ -83,7 +90,7 @@ impl Smoothness {
 
     /// A seeker is about to get in line for the lock.
     pub(super) fn get_in_line(&self, now: u64) -> Line {
-        Line { since: now, busy: self.active.load(Ordering::Relaxed) != 0, ended: self.ended() }
+        Line { since: now, busy: self.is_active(), ended: self.ended() }
     }
 
     /// The seeker has the lock. If the turn that it waited for is over, its jobs have kept the lock; if not, one has let
@@ -92,25 +99,36 @@ impl Smoothness {
         if !line.busy {
             return;
         }
-        let wanted = self.wanted.load(Ordering::Relaxed);
-        if self.active.load(Ordering::Relaxed) == 0 {
-            let ended = self.ended().saturating_sub(line.ended);
-            let clean = self.clean.load(Ordering::Relaxed).saturating_add(ended);
-            self.clean.store(clean, Ordering::Relaxed);
-            if clean >= wanted {
-                let span = self.span.load(Ordering::Relaxed);
-                self.smooth_until.store(now + span, Ordering::Relaxed);
-                self.span.store((2 * span).min(MOST_SMOOTH), Ordering::Relaxed);
-            }
-            if clean >= 2 * wanted {
-                self.wanted.store((wanted / 2).max(LEAST_CLEAN), Ordering::Relaxed);
-            }
+        if !self.is_active() {
+            self.note_clean(self.ended().saturating_sub(line.ended), now);
         } else if !forced {
+            let wanted = self.wanted.load(Ordering::Relaxed);
             if now < self.smooth_until.swap(0, Ordering::Relaxed) {
                 self.wanted.store((2 * wanted).min(MOST_CLEAN), Ordering::Relaxed);
             }
             self.clean.store(0, Ordering::Relaxed);
             self.span.store(LEAST_SMOOTH, Ordering::Relaxed);
+        }
+    }
+
+    /// A turn of so many jobs has taken so long.
+    pub(super) fn note_turn(&self, jobs: u64, took: u64, now: u64) {
+        if took / jobs.max(1) < SHORT {
+            self.note_clean(jobs, now);
+        }
+    }
+
+    fn note_clean(&self, jobs: u64, now: u64) {
+        let wanted = self.wanted.load(Ordering::Relaxed);
+        let clean = self.clean.load(Ordering::Relaxed).saturating_add(jobs);
+        self.clean.store(clean, Ordering::Relaxed);
+        if clean >= wanted {
+            let span = self.span.load(Ordering::Relaxed);
+            self.smooth_until.store(now + span, Ordering::Relaxed);
+            self.span.store((2 * span).min(MOST_SMOOTH), Ordering::Relaxed);
+        }
+        if clean >= 2 * wanted {
+            self.wanted.store((wanted / 2).max(LEAST_CLEAN), Ordering::Relaxed);
         }
     }
 
@@ -154,7 +172,7 @@ mod tests {
         lane.begin(2);
         assert!(!lane.is_smooth(1));
         clean_turn(&lane, 1, 0);
-        assert!(!lane.is_smooth(1), "nobody's turn");
+        assert!(!lane.is_active());
         lane.begin(2);
         assert!(lane.is_smooth(LEAST_SMOOTH - 1) && !lane.is_smooth(LEAST_SMOOTH));
         for (seconds, span) in [(1, 2 * LEAST_SMOOTH), (3, 4 * LEAST_SMOOTH), (5, MOST_SMOOTH), (7, MOST_SMOOTH)] {
@@ -194,6 +212,20 @@ mod tests {
         lane.learn(&line, 0, false);
         lane.begin(1);
         assert!(!lane.is_smooth(1));
+    }
+
+    #[test]
+    fn short_jobs_count_as_such_that_keep_the_lock() {
+        let lane = Smoothness::new();
+        lane.note_turn(LEAST_CLEAN, LEAST_CLEAN * SHORT, 0);
+        assert!(!lane.is_smooth(0), "they were not short");
+        lane.note_turn(LEAST_CLEAN - 1, SHORT, 0);
+        assert!(!lane.is_smooth(0));
+        lane.note_turn(1, SHORT - 1, 0);
+        assert!(lane.is_smooth(LEAST_SMOOTH - 1));
+        broken_turn(&lane, 1, false);
+        lane.note_turn(1, 0, 2);
+        assert!(!lane.is_smooth(3), "one has let it go meanwhile");
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Who is woken, who keeps the lock, who hands it over.
 
+use std::sync::atomic::AtomicBool;
+
+use super::super::sleep::{Place, Sleep};
 use super::*;
 
 /// Starts `count` threads one after the other, so that they park in this order.
@@ -308,4 +311,49 @@ fn a_watcher_is_woken_for_what_comes_after_the_watched_turn() {
         receive(&came, 1);
     }
     rig.finish();
+}
+
+#[test]
+fn turns_of_short_jobs_wake_one_thread_each() {
+    const TURNS: usize = 100;
+    let mut rig = Rig::new(Config::default());
+    rig.start(4);
+    let (sender, receiver) = channel();
+    let mut wakeups = || {
+        eventually("nothing runs", || rig.pool.stats().running == 0);
+        let before = rig.pool.stats().wakeups;
+        for _ in 0..TURNS {
+            for _ in 0..8 {
+                let sender = sender.clone();
+                rig.pool.submit_quiet(Call::new(move |_| sender.send(()).unwrap())).unwrap();
+            }
+            rig.pool.wake();
+            receive(&receiver, 8);
+            eventually("the turn is over", || rig.pool.stats().running == 0);
+        }
+        rig.pool.stats().wakeups - before
+    };
+    // Once they are known to be short; a machine that is busy with other things may take them for long ones now and then.
+    assert!((0..50).any(|_| wakeups() <= TURNS as u64 * 11 / 10), "a second thread is woken for nothing");
+    rig.finish();
+}
+
+#[test]
+fn a_seeker_watches_an_idle_lane_until_a_job_needs_it() {
+    let (sleep, waiting, stopped) = (Sleep::new(1, true), AtomicUsize::new(1), AtomicBool::new(false));
+    let mut place = Place::new(0, 1);
+    sleep.rest(&mut place, &waiting, &stopped); // it seeks at once: a job waits
+    let forever = Duration::from_secs(60);
+    assert!(!sleep.watch(&place, forever, &waiting, &stopped), "nobody else comes for the job");
+    waiting.store(0, Ordering::Relaxed);
+    assert!(sleep.watch(&place, Duration::from_millis(1), &waiting, &stopped), "for a tick");
+    thread::scope(|scope| {
+        let watcher = scope.spawn(|| sleep.watch(&place, forever, &waiting, &stopped));
+        while !watcher.is_finished() {
+            waiting.store(1, Ordering::Relaxed);
+            sleep.arrived(&waiting);
+            thread::yield_now();
+        }
+        assert!(!watcher.join().unwrap());
+    });
 }
