@@ -30,7 +30,8 @@ const HEADERS: [(&[u8], &[u8]); 14] = [
 ];
 
 fn entries(headers: &[(&[u8], &[u8])]) -> Entries {
-    let mut entries = Entries::with_capacity(1500);
+    let mut entries = Entries::default();
+    entries.reserve(1500);
     entries.push(names::REQUEST_METHOD, b"GET");
     entries.push(names::SCRIPT_NAME, b"");
     entries.push(names::PATH_INFO, b"/articles/2026/11/another-page");

@@ -6,10 +6,12 @@
 
 pub mod body;
 pub mod inbox;
+mod job;
 pub mod log;
 pub mod names;
 pub mod request;
 pub mod response;
+mod spare;
 pub mod spec;
 #[cfg(test)]
 mod tests;
@@ -21,9 +23,11 @@ use std::time::{Duration, Instant};
 
 use crate::pool::completions::Completions;
 use inbox::{Broken, Inbox, Read};
-use log::{Level, Origin};
+pub use job::Job;
+use log::Origin;
 use request::Request;
-use response::{End, Failure, Fields, Head, Part, Parts};
+use response::{End, Fields, Head, Part, Parts};
+pub use spare::Spare;
 
 /// The list through which exchanges with news reach the event loop.
 pub type News = Completions<Arc<Exchange>>;
@@ -120,12 +124,25 @@ pub struct Exchange {
     thread: AtomicU64,
     /// An exception was raised in the call from outside.
     interrupted: AtomicBool,
+    /// `None`: it is spare.
+    alive: Option<Alive>,
 }
 
-/// How many exchanges there are in this process.
+/// How many exchanges there are in this process, but for spare ones.
 static ALIVE: AtomicUsize = AtomicUsize::new(0);
 
-impl Drop for Exchange {
+/// Counts in [`ALIVE`].
+#[derive(Debug)]
+struct Alive;
+
+impl Alive {
+    fn new() -> Self {
+        ALIVE.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Alive {
     fn drop(&mut self) {
         ALIVE.fetch_sub(1, Ordering::Relaxed);
     }
@@ -139,8 +156,11 @@ impl Exchange {
 
     /// An exchange about to be submitted; what comes back is announced through `news`.
     pub fn new(request: Request, terms: Terms, news: Arc<News>) -> Arc<Self> {
-        ALIVE.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self {
+        Arc::new(Self::fresh(request, terms, news))
+    }
+
+    fn fresh(request: Request, terms: Terms, news: Arc<News>) -> Self {
+        Self {
             request,
             owner: AtomicUsize::new(terms.owner),
             outbox: Mutex::new(Outbox { window: terms.window, ..Outbox::default() }),
@@ -156,7 +176,8 @@ impl Exchange {
             ended: AtomicU64::new(0),
             thread: AtomicU64::new(0),
             interrupted: AtomicBool::new(false),
-        })
+            alive: Some(Alive::new()),
+        }
     }
 
     /// Index of the application.
@@ -468,56 +489,5 @@ impl Exchange {
     /// When the call ended.
     pub fn ended(&self) -> Option<u64> {
         Some(self.ended.load(Ordering::Acquire)).filter(|&at| at != 0)
-    }
-}
-
-/// A call on its way through a pool. However it ends, the event loop hears of it.
-#[derive(Debug)]
-pub struct Job(Arc<Exchange>);
-
-impl Job {
-    /// Wraps an exchange for [`crate::pool::Pool::submit`].
-    pub fn new(exchange: Arc<Exchange>) -> Self {
-        Self(exchange)
-    }
-
-    /// The exchange.
-    pub fn exchange(&self) -> &Arc<Exchange> {
-        &self.0
-    }
-
-    /// Takes the exchange out without a word to the event loop: the pool would not have the job.
-    pub fn refused(self) -> Arc<Exchange> {
-        self.0.state.store(OVER, Ordering::Release);
-        Arc::clone(&self.0)
-    }
-}
-
-impl Drop for Job {
-    fn drop(&mut self) {
-        let failure = match self.0.state.load(Ordering::Acquire) {
-            OVER => return,
-            QUEUED => Failure {
-                status: 503,
-                level: Level::Warn,
-                record: "the worker is stopping; the call never began".into(),
-            },
-            _ => Failure {
-                status: 500,
-                level: Level::Alert,
-                record: "the call was lost by its thread (a panic in nginx-wsgi)".into(),
-            },
-        };
-        self.0.end(End::Failed(failure));
-    }
-}
-
-impl crate::pool::Task for Job {
-    fn is_cancelled(&self) -> bool {
-        self.0.state.load(Ordering::Acquire) == OVER
-    }
-
-    fn claim(&self) -> bool {
-        self.0.begin()
     }
 }

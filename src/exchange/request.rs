@@ -8,6 +8,9 @@ use super::names::Name;
 /// Marks an entry whose key is spelt out.
 const SPELT: u8 = u8::MAX;
 
+/// So much memory of entries is kept to be used again, in bytes.
+const MOST_KEPT: usize = 16 << 10;
+
 /// An immutable snapshot of a request, owned and independent of nginx's memory.
 #[derive(Debug, Default)]
 pub struct Request {
@@ -32,9 +35,21 @@ impl Request {
 pub struct Entries(Vec<u8>);
 
 impl Entries {
-    /// None yet; `capacity` in bytes is a guess that saves a reallocation.
-    pub fn with_capacity(capacity: usize) -> Self {
-        Self(Vec::with_capacity(capacity))
+    /// Makes room for so many bytes: a guess that saves a reallocation.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.0.reserve(bytes);
+    }
+
+    /// Drops the entries, and keeps their memory if it is not much.
+    pub fn clear(&mut self) {
+        self.0.clear();
+        self.0.shrink_to(MOST_KEPT);
+    }
+
+    /// How much memory they have, in bytes.
+    #[cfg(test)]
+    pub fn memory(&self) -> usize {
+        self.0.capacity()
     }
 
     /// Adds an entry; the value is the concatenation of `parts`. A later entry of a name wins.
@@ -144,7 +159,8 @@ mod tests {
 
     #[test]
     fn entries_come_back_in_order() {
-        let mut entries = Entries::with_capacity(64);
+        let mut entries = Entries::default();
+        entries.reserve(64);
         entries.push_parts(names::PATH_INFO, &[b"/a", b"/b"]);
         entries.push_header(b"x-frob", &[b""]);
         entries.push_header(b"host", &[b"example.org"]);

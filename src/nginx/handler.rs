@@ -215,7 +215,9 @@ unsafe fn submit(r: *mut ngx_http_request_t, context: &Context, worker: &Worker)
             inbox: streamed.then(|| Box::new(Inbox::new(location.buffers))),
             owner: ptr::from_ref(context).expose_provenance(),
         };
-        let exchange = Exchange::new(request::snapshot(r, main, location)?, terms, Arc::clone(&worker.news));
+        let entries = worker.spare.borrow_mut().entries();
+        let request = request::snapshot(r, main, location, entries)?;
+        let exchange = worker.spare.borrow_mut().exchange(request, terms, Arc::clone(&worker.news));
         let _ = context.exchange.set(Arc::clone(&exchange));
         if let Err(exchange) = worker.submit(exchange) {
             let pool = &main.spec.pools[exchange.pool()];
@@ -281,6 +283,14 @@ unsafe extern "C" fn write_handler(r: *mut ngx_http_request_t) {
             context.client_writable();
         }
     });
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        if let (Some(exchange), Some(worker)) = (self.exchange.take(), worker()) {
+            worker.spare.borrow_mut().add(exchange);
+        }
+    }
 }
 
 impl Context {

@@ -22,18 +22,23 @@ const MANY_HEADERS: usize = 32;
 const BESIDE_HEAD: usize = 320;
 const MOST_ROOM: usize = 4 << 10;
 
-/// Copies all that the application will see of `r` out of nginx's memory. `None`: nginx is out of memory.
+/// Copies all that the application will see of `r` out of nginx's memory, into `own`. `None`: nginx is out of memory.
 ///
 /// # Safety
 /// `r` must be a live request of the calling thread whose body has been read; the configurations are its own.
-pub(crate) unsafe fn snapshot(r: *mut ngx_http_request_t, main: &MainConf, location: &LocConf) -> Option<Request> {
+pub(crate) unsafe fn snapshot(
+    r: *mut ngx_http_request_t,
+    main: &MainConf,
+    location: &LocConf,
+    mut own: Entries,
+) -> Option<Request> {
     // SAFETY: as the caller vouches; so for the rest of this function.
     unsafe {
         let params = evaluated(r, location.params())?;
         let setting = location.settings.of(r)?;
         // Of pipelined requests the buffer has several.
         let head = (*r).header_in.as_ref().map_or(0, |head| head.pos.addr() - head.start.addr());
-        let mut own = Entries::with_capacity((BESIDE_HEAD + head).min(MOST_ROOM));
+        own.reserve((BESIDE_HEAD + head).min(MOST_ROOM));
         request_line(&mut own, r, location)?;
         client(&mut own, r);
         not_in_setting(&mut own, &setting, r, main)?;

@@ -1,6 +1,6 @@
 //! A worker process: what it starts, holds and stops.
 
-use std::cell::{Cell, OnceCell, UnsafeCell};
+use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
@@ -16,7 +16,7 @@ use super::log::{self, Installed, Records};
 use super::overdue::Overdue;
 use super::{conf, waker};
 use crate::Engine;
-use crate::exchange::{Exchange, Job, News};
+use crate::exchange::{Exchange, Job, News, Spare};
 
 /// How long a worker that ends gives its threads: after a graceful quit, and when it is told to stop at once.
 const GRACE: Duration = Duration::from_secs(10);
@@ -34,6 +34,7 @@ pub(crate) struct Worker {
     /// Posted when calls have been submitted in this turn of the event loop.
     submitted: UnsafeCell<ngx_event_t>,
     pub(crate) accept: Accept,
+    pub(crate) spare: RefCell<Spare>,
     pub(crate) overdue: Overdue,
     /// The threads of each pool, as configured.
     pub(crate) threads: Vec<usize>,
@@ -88,7 +89,8 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
             let board = main.board.as_ref().filter(|_| multiprocess);
             let accept = Accept::new(board, threads.len(), cycle.log);
             let refusals = Cell::new((0, 0));
-            let worker = Worker { engine, news, log, late_bell, submitted, accept, overdue, threads, refusals };
+            let spare = RefCell::default();
+            let worker = Worker { engine, news, log, late_bell, submitted, accept, spare, overdue, threads, refusals };
             // SAFETY: nobody else knows of the event yet.
             unsafe {
                 (*worker.submitted.get()).handler = Some(wake_pools);

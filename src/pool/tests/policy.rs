@@ -319,7 +319,7 @@ fn turns_of_short_jobs_wake_one_thread_each() {
     let mut rig = Rig::new(Config::default());
     rig.start(4);
     let (sender, receiver) = channel();
-    let mut wakeups = || {
+    let wakeups = || {
         eventually("nothing runs", || rig.pool.stats().running == 0);
         let before = rig.pool.stats().wakeups;
         for _ in 0..TURNS {

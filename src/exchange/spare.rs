@@ -1,0 +1,115 @@
+//! Exchanges whose requests are over: their memory serves the next ones.
+
+use std::mem;
+use std::sync::{Arc, PoisonError};
+
+use super::body::Body;
+use super::request::{Entries, Request};
+use super::{Delivery, Exchange, News, Terms};
+
+/// So many are kept at most: what is in flight beyond that is so slow that an allocation more does not matter.
+const MOST: usize = 64;
+
+/// Exchanges that nobody else knows of any more, the last one on top. They hold nothing but their memory.
+#[derive(Debug, Default)]
+pub struct Spare(Vec<Arc<Exchange>>);
+
+impl Spare {
+    /// Takes an exchange in, if the caller's was the last reference to it.
+    pub fn add(&mut self, mut exchange: Arc<Exchange>) {
+        if self.0.len() >= MOST {
+            return;
+        }
+        let Some(over) = Arc::get_mut(&mut exchange) else { return };
+        over.alive = None;
+        over.request.own.clear();
+        over.request.body = Body::default();
+        over.terms.inbox = None;
+        over.outbox.get_mut().unwrap_or_else(PoisonError::into_inner).delivery = Delivery::default();
+        self.0.push(exchange);
+    }
+
+    /// Memory for the entries of the next request.
+    pub fn entries(&mut self) -> Entries {
+        let top = self.0.last_mut().and_then(Arc::get_mut);
+        top.map(|exchange| mem::take(&mut exchange.request.own)).unwrap_or_default()
+    }
+
+    /// As [`Exchange::new`].
+    pub fn exchange(&mut self, request: Request, terms: Terms, news: Arc<News>) -> Arc<Exchange> {
+        let fresh = Exchange::fresh(request, terms, news);
+        let Some(mut exchange) = self.0.pop() else { return Arc::new(fresh) };
+        match Arc::get_mut(&mut exchange) {
+            Some(spare) => {
+                *spare = fresh;
+                exchange
+            }
+            None => Arc::new(fresh),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::log::Origin;
+    use super::super::names;
+    use super::super::response::End;
+    use super::*;
+
+    fn terms(owner: usize) -> Terms {
+        Terms { app: 0, pool: 0, window: 4, origin: Origin::default(), inbox: None, owner }
+    }
+
+    fn news() -> Arc<News> {
+        Arc::new(News::new(Box::new(|| ())))
+    }
+
+    #[test]
+    fn the_next_request_has_the_memory_and_nothing_else_of_the_last_one() {
+        let mut spare = Spare::default();
+        assert!(spare.entries().iter().next().is_none());
+        let mut request = Request::default();
+        request.own.push(names::PATH_INFO, b"/secret");
+        let news = news();
+        let first = spare.exchange(request, terms(1), Arc::clone(&news));
+        assert!(first.begin());
+        first.end(End::Complete);
+        news.drain(|exchange| assert!(exchange.take().end.is_some()));
+        first.abandon();
+        let address = Arc::as_ptr(&first);
+        spare.add(first);
+
+        let entries = spare.entries();
+        assert!(entries.iter().next().is_none());
+        let second = spare.exchange(Request { own: entries, ..Request::default() }, terms(2), news);
+        assert_eq!(Arc::as_ptr(&second), address);
+        assert!(second.owner() == 2 && second.is_queued() && !second.is_gone() && second.began().is_none());
+        assert!(second.request.get(names::PATH_INFO).is_none() && second.take().is_empty());
+    }
+
+    #[test]
+    fn what_somebody_else_still_has_is_left_alone() {
+        let mut spare = Spare::default();
+        let exchange = Exchange::new(Request::default(), terms(1), news());
+        let kept = Arc::clone(&exchange);
+        spare.add(exchange);
+        assert!(spare.0.is_empty());
+        assert_eq!(kept.owner(), 1);
+    }
+
+    #[test]
+    fn a_spare_exchange_keeps_nothing_alive_and_much_memory_is_given_back() {
+        let mut spare = Spare::default();
+        let mut request = Request::default();
+        request.own.push(names::QUERY_STRING, &vec![b'x'; 1 << 20]);
+        let exchange = Exchange::new(request, terms(1), news());
+        let alive = exchange.alive.is_some();
+        spare.add(exchange);
+        assert!(alive && spare.0[0].alive.is_none());
+        assert!(spare.0[0].request.own.memory() <= 16 << 10);
+        for _ in 0..2 * MOST {
+            spare.add(Exchange::new(Request::default(), terms(1), news()));
+        }
+        assert_eq!(spare.0.len(), MOST);
+    }
+}
