@@ -206,17 +206,18 @@ impl<J: Task> Member<'_, J> {
         let Registry { queue, sleep, .. } = self.registry;
         sleep.smooth(&self.place).begin(self.place.number());
         sleep.begin_turn(&mut self.place, queue.waiting());
-        let mut jobs = 0;
+        let (mut jobs, mut now) = (0, began);
         let mut next = Some(first);
         while let Some(job) = next {
             guarded(|| worker.run(job));
             jobs += 1;
+            let before = std::mem::replace(&mut now, self.registry.clock.now());
+            sleep.note_job(&self.place, now - before);
             sleep.smooth(&self.place).note_end();
             self.answer_summons(worker);
-            next = if self.is_turn_over() { None } else { queue.take(&mut self.share) };
+            next = if self.is_turn_over(now) { None } else { queue.take(&mut self.share) };
             guarded(|| worker.ended(next.is_some().then(|| queue.live())));
         }
-        let now = self.registry.clock.now();
         sleep.smooth(&self.place).note_turn(jobs, now - began, now);
         sleep.smooth(&self.place).let_go(self.place.number());
         worker.detach();
@@ -232,13 +233,10 @@ impl<J: Task> Member<'_, J> {
 
     /// After a stop, or when the lane's seeker has stood in line for a whole turn.
     #[inline]
-    fn is_turn_over(&self) -> bool {
-        let registry = self.registry;
-        registry.is_stopped()
-            || registry
-                .sleep
-                .in_line_since(&self.place)
-                .is_some_and(|since| registry.clock.now().saturating_sub(since) >= registry.turn)
+    fn is_turn_over(&self, now: u64) -> bool {
+        let Registry { sleep, turn, .. } = self.registry;
+        let in_line = sleep.in_line_since(&self.place);
+        self.registry.is_stopped() || in_line.is_some_and(|since| now.saturating_sub(since) >= *turn)
     }
 }
 

@@ -199,6 +199,16 @@ impl Lane {
     fn counts(&self) -> Counts {
         Counts::unpack(self.mirror.load(Ordering::Acquire))
     }
+
+    /// Wakes the watcher, if there is one, to stand in line.
+    #[cold]
+    fn rouse(&self) {
+        let mut state = lock(&self.state);
+        let seat = state.watcher.take();
+        self.publish(&state);
+        drop(state);
+        seat.iter().for_each(|seat| seat.wake());
+    }
 }
 
 /// The lanes and their sleepers.
@@ -419,12 +429,17 @@ impl Sleep {
         let watched = |counts: Counts| counts.watching && counts.running > 0;
         for lane in self.lanes.iter().filter(|lane| watched(lane.counts())) {
             if lane.smooth.is_stuck(now()) {
-                let mut state = lock(&lane.state);
-                let seat = state.watcher.take();
-                lane.publish(&state);
-                drop(state);
-                seat.iter().for_each(|seat| seat.wake());
+                lane.rouse();
             }
+        }
+    }
+
+    /// A job of the thread's has taken so long: if that tells against what the watcher is there for, it is woken.
+    #[inline]
+    pub(super) fn note_job(&self, place: &Place, took: u64) {
+        let lane = &self.lanes[place.lane];
+        if lane.smooth.is_doubtful(took) {
+            lane.rouse();
         }
     }
 

@@ -10,8 +10,10 @@ const MOST_SMOOTH: u64 = 1_000_000_000;
 /// So many jobs that keep the lock make a lane smooth; twice as many each time that it turns out not to be, up to the most.
 const LEAST_CLEAN: u64 = 256;
 const MOST_CLEAN: u64 = 1 << 16;
-/// Beside jobs that take no longer than this, on average, in nanoseconds, nobody need be woken: that would take longer.
-const SHORT: u64 = 20_000;
+/// A turn that is over so soon, in nanoseconds, had no job beside which it was worth waking anybody.
+const SHORT: u64 = 200_000;
+/// A job that has taken so long, in nanoseconds, may have let the lock go.
+const LONG: u64 = 1_000_000;
 /// A lane whose jobs have not ended for so long is stuck, in nanoseconds.
 const STUCK: u64 = 2_000_000;
 
@@ -22,7 +24,8 @@ pub(super) struct Smoothness {
     smooth_until: AtomicU64,
     /// How long the next sign is good for.
     span: AtomicU64,
-    /// Jobs that have ended with a seeker in line, or were short, since one has last let the lock go, and how many are wanted.
+    /// Jobs that have ended with a seeker in line, or in a short turn, since one has last let the lock go, and how many are
+    /// wanted.
     clean: AtomicU64,
     wanted: AtomicU64,
     /// Counts the jobs that have ended, roughly.
@@ -111,9 +114,15 @@ impl Smoothness {
         }
     }
 
+    /// A job has taken so long. True: that gives rise to doubt, which a seeker in line has to settle.
+    #[inline]
+    pub(super) fn is_doubtful(&self, took: u64) -> bool {
+        took >= LONG && self.smooth_until.swap(0, Ordering::Relaxed) != 0
+    }
+
     /// A turn of so many jobs has taken so long.
     pub(super) fn note_turn(&self, jobs: u64, took: u64, now: u64) {
-        if took / jobs.max(1) < SHORT {
+        if took < SHORT {
             self.note_clean(jobs, now);
         }
     }
@@ -128,7 +137,9 @@ impl Smoothness {
             self.span.store((2 * span).min(MOST_SMOOTH), Ordering::Relaxed);
         }
         if clean >= 2 * wanted {
-            self.wanted.store((wanted / 2).max(LEAST_CLEAN), Ordering::Relaxed);
+            let fewer = (wanted / 2).max(LEAST_CLEAN);
+            self.wanted.store(fewer, Ordering::Relaxed);
+            self.clean.store(fewer, Ordering::Relaxed);
         }
     }
 
@@ -215,17 +226,44 @@ mod tests {
     }
 
     #[test]
-    fn short_jobs_count_as_such_that_keep_the_lock() {
+    fn the_jobs_of_short_turns_count_as_such_that_keep_the_lock() {
         let lane = Smoothness::new();
-        lane.note_turn(LEAST_CLEAN, LEAST_CLEAN * SHORT, 0);
-        assert!(!lane.is_smooth(0), "they were not short");
-        lane.note_turn(LEAST_CLEAN - 1, SHORT, 0);
+        lane.note_turn(100 * LEAST_CLEAN, SHORT, 0);
+        assert!(!lane.is_smooth(0), "one of them may have been long");
+        lane.note_turn(LEAST_CLEAN - 1, SHORT - 1, 0);
         assert!(!lane.is_smooth(0));
         lane.note_turn(1, SHORT - 1, 0);
         assert!(lane.is_smooth(LEAST_SMOOTH - 1));
         broken_turn(&lane, 1, false);
         lane.note_turn(1, 0, 2);
         assert!(!lane.is_smooth(3), "one has let it go meanwhile");
+    }
+
+    #[test]
+    fn a_long_job_gives_rise_to_doubt_once() {
+        let lane = Smoothness::new();
+        assert!(!lane.is_doubtful(LONG), "it was not smooth");
+        clean_turn(&lane, LEAST_CLEAN, 0);
+        assert!(!lane.is_doubtful(LONG - 1) && lane.is_smooth(1));
+        assert!(lane.is_doubtful(LONG) && !lane.is_smooth(1) && !lane.is_doubtful(LONG));
+        clean_turn(&lane, 1, 2);
+        assert!(lane.is_smooth(3), "the next sign settles it");
+    }
+
+    #[test]
+    fn what_is_wanted_falls_step_by_step() {
+        let lane = Smoothness::new();
+        for times in [1, 2, 4] {
+            clean_turn(&lane, times * LEAST_CLEAN, 0);
+            broken_turn(&lane, 1, false);
+        }
+        clean_turn(&lane, 16 * LEAST_CLEAN, 2); // halves it
+        clean_turn(&lane, 1, 2);
+        broken_turn(&lane, 3, false); // doubles it
+        clean_turn(&lane, 8 * LEAST_CLEAN - 1, 4);
+        assert!(!lane.is_smooth(5));
+        clean_turn(&lane, 1, 4);
+        assert!(lane.is_smooth(5));
     }
 
     #[test]

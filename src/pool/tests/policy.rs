@@ -339,6 +339,33 @@ fn turns_of_short_jobs_wake_one_thread_each() {
 }
 
 #[test]
+fn jobs_that_wait_after_many_short_ones_are_overlapped_at_once() {
+    let mut rig = Rig::new(Config::default());
+    rig.start(8);
+    let (sender, receiver) = channel();
+    for _ in 0..200 {
+        for _ in 0..8 {
+            let sender = sender.clone();
+            rig.submit(move |_| sender.send(()).unwrap());
+        }
+        receive(&receiver, 8);
+    }
+    let (waiting, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    for _ in 0..40 {
+        let (sender, waiting, most) = (sender.clone(), Arc::clone(&waiting), Arc::clone(&most));
+        rig.submit(move |gil| {
+            most.fetch_max(waiting.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            gil.without(|| thread::sleep(Duration::from_millis(5)));
+            waiting.fetch_sub(1, Ordering::SeqCst);
+            sender.send(()).unwrap();
+        });
+    }
+    receive(&receiver, 40);
+    assert!(most.load(Ordering::SeqCst) >= 6, "at most {} jobs waited at a time", most.load(Ordering::SeqCst));
+    rig.finish();
+}
+
+#[test]
 fn a_seeker_watches_an_idle_lane_until_a_job_needs_it() {
     let (sleep, waiting, stopped) = (Sleep::new(1, true), AtomicUsize::new(1), AtomicBool::new(false));
     let mut place = Place::new(0, 1);
