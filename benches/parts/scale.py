@@ -33,15 +33,22 @@ class Steps:
         self.rates = {}
         self.table = Table("Hello by workers, threads and connections", COLUMNS)
 
-    def row(self, contender, key, title, connections):
-        self.options.say(title)
+    def rows(self, group, connections):
+        """One row for each (contender, key, title) of a group, all of them measured in turns."""
         # wrk opens its connections within the time that it measures.
         seconds = max(self.options.seconds, connections / 500)
-        runs, own = [], []
+        runs = {key: ([], []) for _, key, _ in group}
         for _ in range(self.options.rounds):
-            runs.append(rounds.burst(contender, connections=connections, seconds=seconds))
-            own.append(wrk.run(contender.url("/return"), connections=connections, seconds=seconds))
-        summary = rounds.summarise(runs)
+            for contender, key, title in group:
+                self.options.say(title)
+                ours, own = runs[key]
+                ours.append(rounds.burst(contender, connections=connections, seconds=seconds))
+                own.append(wrk.run(contender.url("/return"), connections=connections, seconds=seconds))
+        for _, key, title in group:
+            self.keep(key, title, *runs[key])
+
+    def keep(self, key, title, ours, own):
+        summary = rounds.summarise(ours)
         if summary.failures:
             self.findings.refused.append(f"{title}: {summary.failures} errors")
             return
@@ -67,18 +74,25 @@ def run(options):
     table = Steps(options)
     limit = machine.raise_descriptor_limit() - 500
     for workers in WORKERS:
-        for threads in THREADS:
-            contender = table.server(workers, threads)
-            try:
-                wrk.run(contender.url(), seconds=1)
-                table.row(contender, (workers, threads), f"{workers} workers, {threads} threads, 32 connections", 32)
-            finally:
-                contender.stop()
-        table.fall(f"req/s as threads grow (1 to 128, {workers} workers)", [(workers, threads) for threads in THREADS])
+        by_threads(table, workers)
     by_connections(table, [count for count in CONNECTIONS if count <= limit])
     beside_idle(table, min(IDLE, limit))
     table.findings.tables.append(table.table)
     return table.findings
+
+
+def by_threads(table, workers):
+    running = []
+    try:
+        for threads in THREADS:
+            running.append(table.server(workers, threads))
+            wrk.run(running[-1].url(), seconds=1)
+        titles = [f"{workers} workers, {threads} threads, 32 connections" for threads in THREADS]
+        keys = [(workers, threads) for threads in THREADS]
+        table.rows(list(zip(running, keys, titles)), 32)
+    finally:
+        contenders.stop_all(running)
+    table.fall(f"req/s as threads grow (1 to 128, {workers} workers)", keys)
 
 
 def by_connections(table, counts):
@@ -86,7 +100,7 @@ def by_connections(table, counts):
     try:
         wrk.run(contender.url(), seconds=1)
         for count in counts:
-            table.row(contender, ("connections", count), f"1 worker, 8 threads, {count} connections", count)
+            table.rows([(contender, ("connections", count), f"1 worker, 8 threads, {count} connections")], count)
     finally:
         contender.stop()
     table.fall(
@@ -103,7 +117,8 @@ def beside_idle(table, count):
             connection = client.connect(contender.port)
             client.fetch(contender.port, "/", connection=connection)
             idle.append(connection)
-        table.row(contender, ("connections", "idle"), f"1 worker, 8 threads, 32 connections + {count} idle", 32)
+        title = f"1 worker, 8 threads, 32 connections + {count} idle"
+        table.rows([(contender, ("connections", "idle"), title)], 32)
     finally:
         for connection in idle:
             connection.close()
