@@ -415,7 +415,8 @@ impl Exchange {
         let mut outbox = self.outbox();
         let was_full = outbox.held >= outbox.window;
         if was_full && to_client && bytes >= outbox.window / 2 {
-            outbox.window = (2 * outbox.window).min(WIDEST * self.terms.window);
+            let widest = self.terms.window.saturating_mul(WIDEST);
+            outbox.window = outbox.window.saturating_mul(2).min(widest);
         }
         outbox.held = outbox.held.saturating_sub(bytes);
         let wanted = was_full && outbox.held < outbox.window && outbox.waits;

@@ -159,9 +159,11 @@ impl<J: Task> Member<'_, J> {
         // If all that wait are cancelled, the lock is not needed to drop them.
         let mut job = if queue.live() == 0 { queue.take(&mut self.share) } else { None };
         let is_idle = || queue.waiting().load(Ordering::Relaxed) == 0;
-        let park = self.watch() || !sleep.is_lane_busy(&self.place);
-        if job.is_none() && is_idle() && !self.place.is_summoned() && park {
-            return;
+        if job.is_none() {
+            let park = self.watch() || !sleep.is_lane_busy(&self.place);
+            if is_idle() && !self.place.is_summoned() && park {
+                return;
+            }
         }
         // Even if nothing waits now: the seeker of a busy lane saves the next `submit` a wake-up.
         let (smooth, clock) = (sleep.smooth(&self.place), &self.registry.clock);
