@@ -89,10 +89,14 @@ impl Inbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Empty memory for [`PIECE`] bytes, to be filled and fed.
+    /// Empty memory for [`PIECE`] bytes, to be filled and fed; for none, where none is left.
     pub fn spare(&self) -> Vec<u8> {
         let spare = self.state().spare.pop();
-        spare.unwrap_or_else(|| Vec::with_capacity(PIECE))
+        spare.unwrap_or_else(|| {
+            let mut new = Vec::new();
+            let _ = new.try_reserve_exact(PIECE);
+            new
+        })
     }
 
     /// Adds what the client has sent. False: enough waits, read no more until [`Self::resume`] says so.

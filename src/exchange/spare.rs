@@ -10,7 +10,8 @@ use super::{Delivery, Exchange, News, Terms};
 /// So many are kept at most: what is in flight beyond that is so slow that an allocation more does not matter.
 const MOST: usize = 64;
 
-/// Exchanges that nobody else knows of any more, the last one on top. They hold nothing but their memory.
+/// Exchanges that nobody else knows of any more, the last one on top. They hold their memory, and what others share
+/// anyway: the setting, the list of news.
 #[derive(Debug, Default)]
 pub struct Spare(Vec<Arc<Exchange>>);
 

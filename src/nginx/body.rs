@@ -117,9 +117,12 @@ unsafe fn consume(r: *mut ngx_http_request_t, context: &Context, inbox: &Inbox) 
     unsafe {
         let body = &mut *(*r).request_body;
         if let Some(filled) = filled(body, &lent) {
-            lent.set_len(filled);
-            piece = std::mem::replace(&mut lent, inbox.spare());
-            (*(*body.bufs).buf).pos = (*(*body.bufs).buf).last;
+            let next = inbox.spare();
+            if next.capacity() > 0 {
+                lent.set_len(filled);
+                piece = std::mem::replace(&mut lent, next);
+                (*(*body.bufs).buf).pos = (*(*body.bufs).buf).last;
+            }
         }
         let mut link = body.bufs;
         while let Some(cl) = link.as_mut() {

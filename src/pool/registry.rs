@@ -194,7 +194,8 @@ impl<J: Task> Member<'_, J> {
         let Registry { queue, sleep, clock, stopped, .. } = self.registry;
         let (smooth, waiting) = (sleep.smooth(&self.place), queue.waiting());
         let mut ended = smooth.ended();
-        while sleep.is_smooth(&self.place, waiting, clock.now()) && sleep.watch(&self.place, TICK, waiting, stopped) {
+        while sleep.should_watch(&self.place, waiting, clock.now()) && sleep.watch(&self.place, TICK, waiting, stopped)
+        {
             let before = std::mem::replace(&mut ended, smooth.ended());
             if ended == before || self.place.is_summoned() {
                 return waiting.load(Ordering::Relaxed) == 0;
@@ -214,7 +215,7 @@ impl<J: Task> Member<'_, J> {
             guarded(|| worker.run(job));
             jobs += 1;
             let before = std::mem::replace(&mut now, self.registry.clock.now());
-            sleep.note_job(&self.place, now - before);
+            sleep.note_job(&self.place, now - before, now);
             sleep.smooth(&self.place).note_end();
             self.answer_summons(worker);
             next = if self.is_turn_over(now) { None } else { queue.take(&mut self.share) };

@@ -411,7 +411,7 @@ impl Sleep {
     }
 
     /// Whether the seeker had better watch than stand in line, or than park where nothing runs or waits.
-    pub(super) fn is_smooth(&self, place: &Place, waiting: &AtomicUsize, now: u64) -> bool {
+    pub(super) fn should_watch(&self, place: &Place, waiting: &AtomicUsize, now: u64) -> bool {
         let smooth = self.smooth(place);
         let is_idle = || waiting.load(Ordering::Relaxed) == 0 && !self.is_lane_busy(place);
         self.exclusive && smooth.is_smooth(now) && (smooth.is_active() || is_idle())
@@ -436,9 +436,9 @@ impl Sleep {
 
     /// A job of the thread's has taken so long: if that tells against what the watcher is there for, it is woken.
     #[inline]
-    pub(super) fn note_job(&self, place: &Place, took: u64) {
+    pub(super) fn note_job(&self, place: &Place, took: u64, now: u64) {
         let lane = &self.lanes[place.lane];
-        if lane.smooth.is_doubtful(took) {
+        if lane.smooth.is_doubtful(took, now) {
             lane.rouse();
         }
     }

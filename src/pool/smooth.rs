@@ -17,6 +17,9 @@ const LONG: u64 = 1_000_000;
 /// A lane whose jobs have not ended for so long is stuck, in nanoseconds.
 const STUCK: u64 = 2_000_000;
 
+/// In the place of a time: the lane was smooth until a long job gave rise to doubt. No time on the pool's clock is earlier.
+const DOUBTED: u64 = 1;
+
 /// What is known of one lane. Times are the pool's clock's.
 pub(super) struct Smoothness {
     /// The number of the thread in whose turn the lock is, as far as the pool knows; 0: nobody's.
@@ -106,7 +109,8 @@ impl Smoothness {
             self.note_clean(self.ended().saturating_sub(line.ended), now);
         } else if !forced {
             let wanted = self.wanted.load(Ordering::Relaxed);
-            if now < self.smooth_until.swap(0, Ordering::Relaxed) {
+            let until = self.smooth_until.swap(0, Ordering::Relaxed);
+            if now < until || until == DOUBTED {
                 self.wanted.store((2 * wanted).min(MOST_CLEAN), Ordering::Relaxed);
             }
             self.clean.store(0, Ordering::Relaxed);
@@ -116,8 +120,12 @@ impl Smoothness {
 
     /// A job has taken so long. True: that gives rise to doubt, which a seeker in line has to settle.
     #[inline]
-    pub(super) fn is_doubtful(&self, took: u64) -> bool {
-        took >= LONG && self.smooth_until.swap(0, Ordering::Relaxed) != 0
+    pub(super) fn is_doubtful(&self, took: u64, now: u64) -> bool {
+        let doubtful = took >= LONG && self.is_smooth(now);
+        if doubtful {
+            self.smooth_until.store(DOUBTED, Ordering::Relaxed);
+        }
+        doubtful
     }
 
     /// A turn of so many jobs has taken so long.
@@ -242,12 +250,24 @@ mod tests {
     #[test]
     fn a_long_job_gives_rise_to_doubt_once() {
         let lane = Smoothness::new();
-        assert!(!lane.is_doubtful(LONG), "it was not smooth");
+        assert!(!lane.is_doubtful(LONG, 1), "it was not smooth");
         clean_turn(&lane, LEAST_CLEAN, 0);
-        assert!(!lane.is_doubtful(LONG - 1) && lane.is_smooth(1));
-        assert!(lane.is_doubtful(LONG) && !lane.is_smooth(1) && !lane.is_doubtful(LONG));
+        assert!(!lane.is_doubtful(LONG - 1, 1) && lane.is_smooth(1));
+        assert!(lane.is_doubtful(LONG, 1) && !lane.is_smooth(1) && !lane.is_doubtful(LONG, 1));
         clean_turn(&lane, 1, 2);
         assert!(lane.is_smooth(3), "the next sign settles it");
+    }
+
+    #[test]
+    fn a_doubt_that_was_right_makes_it_harder_to_convince() {
+        let lane = Smoothness::new();
+        clean_turn(&lane, LEAST_CLEAN, 0);
+        assert!(lane.is_doubtful(LONG, 1));
+        broken_turn(&lane, 2, false);
+        clean_turn(&lane, 2 * LEAST_CLEAN - 1, 3);
+        assert!(!lane.is_smooth(4));
+        clean_turn(&lane, 1, 3);
+        assert!(lane.is_smooth(4));
     }
 
     #[test]
