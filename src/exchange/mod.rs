@@ -9,6 +9,7 @@ pub mod inbox;
 mod job;
 pub mod log;
 pub mod names;
+mod outbox;
 pub mod request;
 pub mod response;
 mod spare;
@@ -25,8 +26,11 @@ use crate::pool::completions::Completions;
 use inbox::{Broken, Inbox, Read};
 pub use job::Job;
 use log::Origin;
+pub use outbox::Delivery;
+use outbox::Outbox;
 use request::Request;
 use response::{End, Fields, Head, Part, Parts};
+use spare::Alive;
 pub use spare::Spare;
 
 /// The list through which exchanges with news reach the event loop.
@@ -39,9 +43,6 @@ const RUNNING: u8 = 1;
 /// The call has ended, or never began and never will.
 const OVER: u8 = 2;
 
-/// A window grows to so many times its size.
-const WIDEST: u64 = 4;
-
 /// Microseconds since the first call; never 0.
 pub fn now() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
@@ -51,39 +52,6 @@ pub fn now() -> u64 {
 /// The client's side no longer wants anything of this request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone;
-
-/// What the event loop finds when it looks: everything sent since it last did, in order.
-#[derive(Debug, Default)]
-pub struct Delivery {
-    /// Fields of interim responses (103), each by itself.
-    pub hints: Vec<Fields>,
-    /// Status and headers; once in a request.
-    pub head: Option<Head>,
-    /// Body parts.
-    pub parts: Parts,
-    /// How the call ended; nothing follows it.
-    pub end: Option<End>,
-}
-
-impl Delivery {
-    /// Whether nothing has been sent.
-    pub fn is_empty(&self) -> bool {
-        self.hints.is_empty() && self.head.is_none() && self.parts.is_empty() && self.end.is_none()
-    }
-}
-
-#[derive(Debug, Default)]
-struct Outbox {
-    delivery: Delivery,
-    /// Bytes sent and not yet credited.
-    held: u64,
-    /// How many these may be: [`Terms::window`], or more for a client that keeps up.
-    window: u64,
-    /// A thread waits for room: only then is a wake-up worth its system call.
-    waits: bool,
-    /// So many threads wait to be told that the request has been given up.
-    watchers: usize,
-}
 
 /// Fixed at the start of a request.
 #[derive(Debug)]
@@ -128,30 +96,10 @@ pub struct Exchange {
     alive: Option<Alive>,
 }
 
-/// How many exchanges there are in this process, but for spare ones.
-static ALIVE: AtomicUsize = AtomicUsize::new(0);
-
-/// Counts in [`ALIVE`].
-#[derive(Debug)]
-struct Alive;
-
-impl Alive {
-    fn new() -> Self {
-        ALIVE.fetch_add(1, Ordering::Relaxed);
-        Self
-    }
-}
-
-impl Drop for Alive {
-    fn drop(&mut self) {
-        ALIVE.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Exchange {
     /// How many exchanges there are in this process: requests in flight, and calls that outlive theirs.
     pub fn alive() -> usize {
-        ALIVE.load(Ordering::Relaxed)
+        Alive::count()
     }
 
     /// An exchange about to be submitted; what comes back is announced through `news`.
@@ -163,7 +111,7 @@ impl Exchange {
         Self {
             request,
             owner: AtomicUsize::new(terms.owner),
-            outbox: Mutex::new(Outbox { window: terms.window, ..Outbox::default() }),
+            outbox: Mutex::new(Outbox::new(terms.window)),
             terms,
             state: AtomicU8::new(QUEUED),
             gone: AtomicBool::new(false),
@@ -297,7 +245,7 @@ impl Exchange {
             if self.is_gone() {
                 return Err(Gone);
             }
-            outbox.held += parts.iter().map(Part::held).sum::<u64>();
+            let room = outbox.hold(parts.iter().map(Part::held).sum());
             let delivery = &mut outbox.delivery;
             debug_assert!(delivery.end.is_none(), "something was sent after the end");
             if head.is_some() {
@@ -312,7 +260,7 @@ impl Exchange {
             if ended && outbox.watchers > 0 {
                 self.room.notify_all();
             }
-            outbox.held < outbox.window
+            room
         };
         if ended {
             self.announce_end()
@@ -330,9 +278,9 @@ impl Exchange {
                 return Err(Gone);
             }
             debug_assert!(outbox.delivery.head.is_none(), "an interim response behind the head");
-            outbox.held += fields.size();
+            let room = outbox.hold(fields.size());
             outbox.delivery.hints.push(fields);
-            outbox.held < outbox.window
+            room
         };
         self.announce();
         Ok(room)
@@ -341,7 +289,7 @@ impl Exchange {
     /// Waits until the client's side has taken enough of what was sent. Call it without the GIL.
     pub fn wait_room(&self) -> Result<(), Gone> {
         let mut outbox = self.outbox();
-        while outbox.held >= outbox.window && !self.is_gone() {
+        while outbox.is_full() && !self.is_gone() {
             outbox.waits = true;
             outbox = self.room.wait(outbox).unwrap_or_else(PoisonError::into_inner);
         }
@@ -412,16 +360,8 @@ impl Exchange {
     }
 
     fn give_back(&self, bytes: u64, to_client: bool) {
-        let mut outbox = self.outbox();
-        let was_full = outbox.held >= outbox.window;
-        if was_full && to_client && bytes >= outbox.window / 2 {
-            let widest = self.terms.window.saturating_mul(WIDEST);
-            outbox.window = outbox.window.saturating_mul(2).min(widest);
-        }
-        outbox.held = outbox.held.saturating_sub(bytes);
-        let wanted = was_full && outbox.held < outbox.window && outbox.waits;
         // Not before the lock is free, which is what the thread wants next.
-        drop(outbox);
+        let wanted = self.outbox().give_back(bytes, to_client);
         if wanted {
             self.room.notify_all();
         }
@@ -429,13 +369,12 @@ impl Exchange {
 
     /// How many bytes of what was sent may wait for the client to take them.
     pub fn window(&self) -> u64 {
-        self.outbox().window
+        self.outbox().window()
     }
 
     /// Whether the thread waits, or is about to, for the client to take more.
     pub fn is_full(&self) -> bool {
-        let outbox = self.outbox();
-        outbox.held >= outbox.window
+        self.outbox().is_full()
     }
 
     /// Cuts the exchange off from its request: nothing is delivered any more, and what a thread sends is dropped.

@@ -1,6 +1,7 @@
-//! Exchanges whose requests are over: their memory serves the next ones.
+//! How many exchanges there are, and those whose requests are over: their memory serves the next ones.
 
 use std::mem;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use super::body::Body;
@@ -9,6 +10,31 @@ use super::{Delivery, Exchange, News, Terms};
 
 /// So many are kept at most: what is in flight beyond that is so slow that an allocation more does not matter.
 const MOST: usize = 64;
+
+/// How many exchanges there are in this process, but for spare ones.
+static ALIVE: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts in [`ALIVE`].
+#[derive(Debug)]
+pub(super) struct Alive;
+
+impl Alive {
+    pub(super) fn new() -> Self {
+        ALIVE.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+
+    /// How many there are.
+    pub(super) fn count() -> usize {
+        ALIVE.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        ALIVE.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// Exchanges that nobody else knows of any more, the last one on top. They hold their memory, and what others share
 /// anyway: the setting, the list of news.

@@ -8,7 +8,8 @@ use loom::thread;
 use std::time::Duration;
 
 use super::completions::Completions;
-use super::sleep::{Place, Sleep};
+use super::seat::Place;
+use super::sleep::Sleep;
 use super::sync::{AtomicBool, lock};
 use super::{Config, Pool, Task, Worker};
 

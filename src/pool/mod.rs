@@ -8,6 +8,7 @@ mod loom_models;
 mod panics;
 mod queue;
 mod registry;
+mod seat;
 mod sleep;
 mod smooth;
 mod sync;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::panics::guarded;
 use super::queue::{Queue, Share};
-use super::sleep::{Place, Seat, Sleep, TICK};
+use super::seat::{Place, Seat};
+use super::sleep::{Sleep, TICK};
 use super::sync::{Arc, AtomicBool, Ordering, fence, thread};
 use super::{Config, Stats, Task, Worker};
 

@@ -1,10 +1,10 @@
 //! Who sleeps and who is woken. README.md names the states and argues that no wake-up is lost.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
+use super::seat::{Phase, Place, Seat};
 use super::smooth::Smoothness;
-use super::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, fence, lock};
+use super::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, fence, lock};
 
 /// Bits of each count in a lane's mirror.
 const BITS: u32 = 20;
@@ -12,6 +12,7 @@ const MASK: u64 = (1 << BITS) - 1;
 
 /// How often a seeker that watches looks whether the lane's jobs still end.
 pub(super) const TICK: Duration = Duration::from_millis(5);
+
 /// How many of a lane's threads are in which state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
@@ -44,98 +45,6 @@ impl Counts {
     /// The seekers on whom a job can count.
     fn comers(self) -> usize {
         self.seeking - usize::from(self.is_watch_idle()).min(self.seeking)
-    }
-}
-
-/// What a thread is, to its lane. [`Counts::parked`] has no phase: a parked thread is in the lane's stack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// Not counted: about to join, parked, or gone.
-    Away,
-    Seeking,
-    Running,
-}
-
-/// Where one thread sleeps. (Not `thread::park`: loom's forgets an `unpark` now and then.)
-pub(super) struct Seat {
-    woken: Mutex<bool>,
-    bell: Condvar,
-    /// This thread, and no other, has something to see to.
-    summoned: AtomicBool,
-}
-
-impl Seat {
-    fn sleep(&self) {
-        let mut woken = lock(&self.woken);
-        while !*woken {
-            woken = self.bell.wait(woken).unwrap_or_else(PoisonError::into_inner);
-        }
-        *woken = false;
-    }
-
-    /// As [`Self::sleep`], but no longer than that; false: it was not woken.
-    #[cfg(not(loom))]
-    fn sleep_for(&self, most: Duration) -> bool {
-        let woken = lock(&self.woken);
-        let asleep = |woken: &mut bool| !*woken;
-        let (mut woken, _) = self.bell.wait_timeout_while(woken, most, asleep).unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut woken)
-    }
-
-    /// There is no time in a model: it is always over, or never.
-    #[cfg(loom)]
-    fn sleep_for(&self, most: Duration) -> bool {
-        if most == Duration::MAX {
-            self.sleep();
-            return true;
-        }
-        super::sync::thread::yield_now();
-        std::mem::take(&mut *lock(&self.woken))
-    }
-
-    fn wake(&self) {
-        *lock(&self.woken) = true;
-        self.bell.notify_one();
-    }
-}
-
-/// A thread's place in its lane.
-pub(super) struct Place {
-    lane: usize,
-    /// Not 0, and no other thread's.
-    number: usize,
-    phase: Phase,
-    seat: Arc<Seat>,
-}
-
-impl Place {
-    /// A place in `lane` for one thread, with a number of its own above 0.
-    pub(super) fn new(lane: usize, number: usize) -> Self {
-        let seat = Seat { woken: Mutex::new(false), bell: Condvar::new(), summoned: AtomicBool::new(false) };
-        Self { lane, number, phase: Phase::Away, seat: Arc::new(seat) }
-    }
-
-    /// The seat, for [`Sleep::summon`].
-    pub(super) fn seat(&self) -> Arc<Seat> {
-        Arc::clone(&self.seat)
-    }
-
-    /// Not 0, and no other thread's.
-    pub(super) fn number(&self) -> usize {
-        self.number
-    }
-
-    /// Whether the thread has been summoned and has not come yet.
-    #[inline]
-    pub(super) fn is_summoned(&self) -> bool {
-        self.seat.summoned.load(Ordering::Relaxed)
-    }
-
-    /// The thread comes now: true once for any number of summonses before.
-    #[inline]
-    pub(super) fn answer_summons(&self) -> bool {
-        // Acquire: what it was summoned for has been laid ready.
-        self.is_summoned() && self.seat.summoned.swap(false, Ordering::Acquire)
     }
 }
 

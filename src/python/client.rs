@@ -3,9 +3,10 @@
 use std::ffi::CStr;
 use std::sync::Arc;
 
-use super::class::{Call, Class, Method, method};
+use super::class::{Class, Method};
 use super::fork;
 use super::object::{Object, Result};
+use super::shim::{Call, method};
 use crate::exchange::Exchange;
 
 /// The value in such an event. Threads of the application's may wait for it as long as they like: it holds no request.

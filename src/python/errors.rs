@@ -6,9 +6,10 @@
 use std::cell::{Cell, RefCell};
 use std::mem;
 
-use super::class::{Method, function};
+use super::class::Method;
 use super::fork;
 use super::object::{Attached, Borrowed, Kind, Object, Raised, Result};
+use super::shim::function;
 use crate::exchange::log::{self, Level, Origin};
 
 /// `sys.stdout`, then `sys.stderr` and `wsgi.errors`: the numbers that bootstrap.py uses.

@@ -8,9 +8,10 @@ use std::ptr;
 
 use pyo3_ffi as ffi;
 
-use super::class::{self, Attribute, Behaviour, Call, Class, Method, attribute, method, next};
+use super::class::{self, Attribute, Behaviour, Class, Method};
 use super::interpreter::Python;
 use super::object::{Attached, Borrowed, Object, Py, Raised, Result, callback};
+use super::shim::{Call, attribute, method, next};
 use crate::exchange::response::{OnDrop, Part};
 
 /// The size of a block when the application names none.

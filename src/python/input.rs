@@ -6,9 +6,10 @@ use std::cmp;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::class::{Attribute, Behaviour, Call, Class, Method, attribute, method, next};
+use super::class::{Attribute, Behaviour, Class, Method};
 use super::cursor::{Cursor, READ_AHEAD};
 use super::object::{Attached, Kind, Object, Raised, Result};
+use super::shim::{Call, attribute, method, next};
 use crate::exchange::Exchange;
 
 /// The value in a `wsgi.input`.

@@ -21,11 +21,12 @@ use super::object::{Attached, Object, Py, Raised, Result};
 use super::start_response::Response;
 use crate::exchange::spec::{SWITCH_INTERVAL, Spec};
 
-/// The file name that bootstrap.py has in tracebacks.
+/// The file name that bootstrap.py and loading.py have in tracebacks.
 const BOOTSTRAP: &CStr = c"<ngx_wsgi>";
-const SOURCE: &CStr = match CStr::from_bytes_with_nul(concat!(include_str!("bootstrap.py"), "\0").as_bytes()) {
+const SCRIPT: &str = concat!(include_str!("bootstrap.py"), include_str!("loading.py"), "\0");
+const SOURCE: &CStr = match CStr::from_bytes_with_nul(SCRIPT.as_bytes()) {
     Ok(source) => source,
-    Err(_) => panic!("bootstrap.py has a NUL"),
+    Err(_) => panic!("bootstrap.py or loading.py has a NUL"),
 };
 
 /// An interpreter, or why there is none: then every call is answered with that.
@@ -53,7 +54,7 @@ pub(super) struct Names {
     pub(super) close: Py,
 }
 
-/// Functions of bootstrap.py.
+/// Functions of bootstrap.py and loading.py.
 pub(super) struct Functions {
     pub(super) add_virtualenv: Py,
     pub(super) describe: Py,
@@ -199,7 +200,7 @@ impl Python {
     }
 }
 
-/// Runs bootstrap.py in a module of its own.
+/// Runs bootstrap.py, and loading.py behind it, in a module of its own.
 fn bootstrap(py: Attached<'_>) -> Result<'_, Object<'_>> {
     let module = py.add_module(c"_ngx_wsgi")?;
     class::add_functions(&module, errors::functions())?;

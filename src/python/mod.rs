@@ -1,7 +1,7 @@
 //! World 3: CPython. Pool threads and python-main, never the event loop.
 //!
 //! [`Main`] is the event loop's handle on python-main, the thread that owns the interpreter's beginning and end.
-//! A pool thread has a [`Thread`], and runs its jobs with it. `unsafe` towards CPython is in object/ and class.rs,
+//! A pool thread has a [`Thread`], and runs its jobs with it. `unsafe` towards CPython is in object/, class.rs and shim.rs,
 //! which the other files build on; the rest of it is where threads and the interpreter begin and end.
 
 mod app;
@@ -22,6 +22,7 @@ mod interpreter;
 mod main_thread;
 mod object;
 mod role;
+mod shim;
 mod start_response;
 #[cfg(test)]
 mod tests;

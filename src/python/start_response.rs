@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pyo3_ffi as ffi;
 
 use super::bytes::{Batch, Graveyard};
-use super::class::{self, Behaviour, Bound, Call, Class, Method, method};
+use super::class::{self, Behaviour, Bound, Class, Method};
 use super::head::{self, Start};
 use super::object::{Attached, Borrowed, CLIENT_GONE, Kind, Object, Raised, Result, callback};
+use super::shim::{Call, method};
 use super::{errors, fork};
 use crate::exchange::log::Level;
 use crate::exchange::response::{End, Head};

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::AtomicBool;
 
-use super::super::sleep::{Place, Sleep};
+use super::super::seat::Place;
+use super::super::sleep::Sleep;
 use super::*;
 
 /// Starts `count` threads one after the other, so that they park in this order.

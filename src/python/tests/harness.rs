@@ -350,3 +350,13 @@ impl Reply {
         self.deliveries.iter().map(|it| (it.head.is_some(), length(it), it.end.is_some())).collect()
     }
 }
+
+/// A thread besides the one that [`Call::run`] has.
+pub(super) fn new_thread() -> Thread {
+    Thread::new(&harness().interpreter)
+}
+
+/// A call of `source` that is about to be run.
+pub(super) fn pending(source: &str) -> Pending {
+    code(source).exchange(true)
+}

@@ -9,6 +9,7 @@ mod import;
 mod input;
 mod length;
 mod logs;
+mod memory;
 mod process;
 mod response;
 mod threads;

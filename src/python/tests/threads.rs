@@ -1,24 +1,13 @@
-//! Threads: what lasts on them, what does not, how they wait, and what they leave behind.
+//! Threads: what lasts on them, what does not, and how they wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use super::super::Thread;
-use super::harness::{Pending, code, harness, records};
-use crate::exchange::Job;
+use super::harness::{code, harness, new_thread, pending, records};
 use crate::exchange::log::Level;
-use crate::exchange::response::{End, Part};
 
 const OK: &str = "start_response('200 OK', [])\n";
-
-fn new_thread() -> Thread {
-    Thread::new(&harness().interpreter)
-}
-
-fn pending(source: &str) -> Pending {
-    code(source).exchange(true)
-}
 
 #[test]
 fn thread_locals_last_on_a_thread_and_stay_there() {
@@ -232,29 +221,6 @@ fn a_cancelled_call_never_reaches_python() {
 }
 
 #[test]
-fn large_chunks_are_released_by_attached_threads() {
-    let graveyard = &harness().interpreter.graveyard;
-    let source = format!(
-        "import weakref
-class Big(bytes):
-    def __del__(self): kept['dead'] = kept.get('dead', 0) + 1
-{OK}return [Big(b'x' * 20000), Big(b'y' * 20000)]"
-    );
-    let reply = code(&source).run();
-    let dead = || code(&format!("{OK}return [str(kept.get('dead', 0)).encode()]")).run().text();
-    assert_eq!(dead(), "0");
-    drop(reply);
-    assert_eq!(dead(), "2");
-    // And past 1 MiB, by python-main, though no call comes.
-    let reply = code(&format!("{OK}return [b'z' * (3 << 20)]")).run();
-    assert_eq!(reply.body().len(), 3 << 20);
-    drop(reply);
-    while graveyard.len() != 0 {
-        thread::yield_now();
-    }
-}
-
-#[test]
 fn calls_at_the_same_time() {
     let source = "import time
 start_response('200 OK', [])
@@ -275,77 +241,6 @@ return steps()";
             });
         }
     });
-}
-
-/// How much memory Python has allocated, in blocks, after a full collection.
-const BLOCKS: &str = "import gc, sys
-gc.collect()
-start_response('200 OK', [])
-return [str(sys.getallocatedblocks()).encode()]";
-
-#[test]
-fn ten_thousand_calls_leave_nothing_behind() {
-    // In a process of its own, where no other test allocates meanwhile.
-    super::process::alone("ten_thousand_calls_leave_nothing_behind", || {
-        let mut thread = new_thread();
-        for source in [
-            "start_response('200 OK', [('A', 'b'), ('Content-Length', '5')])\nreturn [b'hello']".to_string(),
-            format!("{OK}yield b'ab'\nyield b'x' * 20000"),
-            "start_response('200 OK', [])(b'written')\nreturn iter([environ['wsgi.input'].read(), b'b'])".into(),
-            "raise ValueError('no')".into(),
-            format!("{OK}return [None]"),
-            "start_response('200 OK', [('A', 'b\\n')])".into(),
-            format!("import os\n{OK}return environ['wsgi.file_wrapper'](open(os.devnull, 'rb'))"),
-            format!("environ['wsgi.errors'].write('x\\n')\n{OK}return (b for b in [b'', 'text'])"),
-        ] {
-            let run = |thread: &mut Thread, times: usize| {
-                for _ in 0..times {
-                    let pending = code(&source).text_body("body").exchange(true);
-                    thread.run(Job::new(Arc::clone(&pending.exchange)));
-                    assert!(pending.exchange.ended().is_some());
-                }
-            };
-            let blocks = |thread: &mut Thread| pending(BLOCKS).run_on(thread).text().parse::<i64>().unwrap();
-            run(&mut thread, 200);
-            let before = blocks(&mut thread);
-            let times = 10_000 / 8;
-            run(&mut thread, times);
-            let after = blocks(&mut thread);
-            // A leak is a block per call at least; caches of CPython's come and go.
-            assert!(after - before < times as i64 / 2, "{source}: {before} blocks, then {after}");
-        }
-    });
-}
-
-#[test]
-fn references_are_counted_right() {
-    let source = format!(
-        "import gc, sys
-gc.collect()
-result = kept.setdefault('result', [b'some bytes', b'more' * 10000])
-{OK}kept['counts'] = [sys.getrefcount(x) for x in (None, True, result, result[0], result[1], (1, 0))]
-return result"
-    );
-    let counts = format!("{OK}return [repr(kept['counts'][2:5]).encode()]");
-    let mut thread = new_thread();
-    // The second time, the code that made the result is garbage.
-    pending(&source).run_on(&mut thread);
-    pending(&source).run_on(&mut thread);
-    let first = pending(&counts).run_on(&mut thread).text();
-    for _ in 0..100 {
-        pending(&source).run_on(&mut thread);
-    }
-    assert_eq!(pending(&counts).run_on(&mut thread).text(), first);
-}
-
-#[test]
-fn a_failing_payload_of_a_gone_client_is_released_too() {
-    let pending = code(&format!("{OK}kept['big'] = big = b'q' * 50000\nreturn [big]")).exchange(false);
-    let reply = pending.run();
-    reply.exchange.abandon();
-    drop(reply);
-    let count = code(&format!("import sys\n{OK}return [str(sys.getrefcount(kept['big'])).encode()]")).run().text();
-    assert_eq!(count, "2");
 }
 
 #[test]
@@ -426,11 +321,4 @@ fn a_panic_in_what_python_calls_is_an_exception() {
         code("start_response('200 OK', [])\nreturn [environ['wsgi.input'].read()]").text_body("x").run().text(),
         "x"
     );
-}
-
-#[test]
-fn parts_know_what_they_hold() {
-    let reply = code(&format!("{OK}return [b'a' * 20000, b'b' * 7]")).run();
-    assert_eq!(reply.parts().map(Part::held).collect::<Vec<_>>(), [20000, 7]);
-    assert!(matches!(reply.deliveries[0].end, Some(End::Complete)));
 }

@@ -1,0 +1,74 @@
+//! What has been sent and not been taken, and how much that may be.
+
+use super::response::{End, Fields, Head, Parts};
+
+/// A window grows to so many times its size.
+const WIDEST: u64 = 4;
+
+/// What the event loop finds when it looks: everything sent since it last did, in order.
+#[derive(Debug, Default)]
+pub struct Delivery {
+    /// Fields of interim responses (103), each by itself.
+    pub hints: Vec<Fields>,
+    /// Status and headers; once in a request.
+    pub head: Option<Head>,
+    /// Body parts.
+    pub parts: Parts,
+    /// How the call ended; nothing follows it.
+    pub end: Option<End>,
+}
+
+impl Delivery {
+    /// Whether nothing has been sent.
+    pub fn is_empty(&self) -> bool {
+        self.hints.is_empty() && self.head.is_none() && self.parts.is_empty() && self.end.is_none()
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Outbox {
+    pub(super) delivery: Delivery,
+    /// Bytes sent and not yet credited.
+    held: u64,
+    /// How many these may be; more, up to `widest`, for a client that keeps up.
+    window: u64,
+    widest: u64,
+    /// A thread waits for room: only then is a wake-up worth its system call.
+    pub(super) waits: bool,
+    /// So many threads wait to be told that the request has been given up.
+    pub(super) watchers: usize,
+}
+
+impl Outbox {
+    /// An empty one with room for `window` bytes.
+    pub(super) fn new(window: u64) -> Self {
+        let widest = window.saturating_mul(WIDEST);
+        Self { delivery: Delivery::default(), held: 0, window, widest, waits: false, watchers: 0 }
+    }
+
+    /// How many bytes it has room for, full or not.
+    pub(super) fn window(&self) -> u64 {
+        self.window
+    }
+
+    /// Whether there is room for no more.
+    pub(super) fn is_full(&self) -> bool {
+        self.held >= self.window
+    }
+
+    /// Counts `bytes` that are sent; whether there is room for more.
+    pub(super) fn hold(&mut self, bytes: u64) -> bool {
+        self.held += bytes;
+        !self.is_full()
+    }
+
+    /// Counts `bytes` off, which the client may have taken. True: a thread waits for the room that there is now.
+    pub(super) fn give_back(&mut self, bytes: u64, to_client: bool) -> bool {
+        let was_full = self.is_full();
+        if was_full && to_client && bytes >= self.window / 2 {
+            self.window = self.window.saturating_mul(2).min(self.widest);
+        }
+        self.held = self.held.saturating_sub(bytes);
+        was_full && !self.is_full() && self.waits
+    }
+}
