@@ -82,8 +82,8 @@ def flags(expression, constants):
 
 
 def table():
-    """The directives of src/nginx/conf/mod.rs: {name: (places, least words, most words)}."""
-    source = text("src/nginx/conf/mod.rs")
+    """The directives of src/nginx/conf/commands.rs: {name: (places, least words, most words)}."""
+    source = text("src/nginx/conf/commands.rs")
     constants = dict(re.findall(r"^const (\w+): ngx_uint_t = (.*?);$", source, re.M))
     rows = re.findall(r'(main|location)_command\(\s*ngx_string!\("(\w+)"\),\s*(.*?),', source)
     found = {}
