@@ -8,7 +8,7 @@ use ngx_http_wsgi_module::exchange::body::Body;
 use ngx_http_wsgi_module::exchange::log::Origin;
 use ngx_http_wsgi_module::exchange::names;
 use ngx_http_wsgi_module::exchange::request::{Entries, Request};
-use ngx_http_wsgi_module::exchange::response::{Chunk, End, Fields, Head, Part};
+use ngx_http_wsgi_module::exchange::response::{End, Fields, Head};
 use ngx_http_wsgi_module::exchange::{Exchange, News, Terms};
 
 /// What a browser sends with a page's first request.
@@ -68,12 +68,12 @@ fn exchange(criterion: &mut Criterion) {
         let terms = Terms { app: 0, pool: 0, window: 1 << 18, origin: Origin::default(), inbox: None, owner: 1 };
         let exchange = Exchange::new(request, terms, Arc::clone(&news));
         exchange.begin();
-        let mut fields = Fields::with_room(2);
+        let mut fields = Fields::with_room(exchange.memory(), 2);
         fields.push(b"Content-Type", b"text/plain");
         fields.push(b"Content-Length", b"12");
+        fields.push_body(b"Hello World!");
         let head = Head { status: 200, line: b"200 OK"[..].into(), fields, length: Some(12) };
-        let body = Part::Chunk(Chunk::Owned(b"Hello World!".to_vec()));
-        let _ = exchange.send(Some(head), Some(body), Some(End::Complete));
+        let _ = exchange.send(Some(head), None, Some(End::Complete));
         news.drain(|exchange| drop(black_box(exchange.take())));
         exchange.abandon()
     };

@@ -104,28 +104,41 @@ impl Exchange {
 
     /// An exchange about to be submitted; what comes back is announced through `news`.
     pub fn new(request: Request, terms: Terms, news: Arc<News>) -> Arc<Self> {
-        Arc::new(Self::fresh(request, terms, news))
-    }
-
-    fn fresh(request: Request, terms: Terms, news: Arc<News>) -> Self {
-        Self {
+        let mut exchange = Self {
             request,
-            owner: AtomicUsize::new(terms.owner),
-            outbox: Mutex::new(Outbox::new(terms.window)),
             terms,
-            state: AtomicU8::new(QUEUED),
-            gone: AtomicBool::new(false),
-            deserted: AtomicBool::new(false),
-            announced: AtomicBool::new(false),
+            owner: AtomicUsize::default(),
+            state: AtomicU8::default(),
+            gone: AtomicBool::default(),
+            deserted: AtomicBool::default(),
+            announced: AtomicBool::default(),
+            outbox: Mutex::default(),
             room: Condvar::new(),
             news,
-            submitted: now(),
-            began: AtomicU64::new(0),
-            ended: AtomicU64::new(0),
-            thread: AtomicU64::new(0),
-            interrupted: AtomicBool::new(false),
-            alive: Some(Alive::new()),
+            submitted: 0,
+            began: AtomicU64::default(),
+            ended: AtomicU64::default(),
+            thread: AtomicU64::default(),
+            interrupted: AtomicBool::default(),
+            alive: None,
+        };
+        exchange.start();
+        Arc::new(exchange)
+    }
+
+    /// Begins, or begins anew, with the request and the terms that are there.
+    fn start(&mut self) {
+        *self.owner.get_mut() = self.terms.owner;
+        *self.state.get_mut() = QUEUED;
+        for flag in [&mut self.gone, &mut self.deserted, &mut self.announced, &mut self.interrupted] {
+            *flag.get_mut() = false;
         }
+        self.outbox.get_mut().unwrap_or_else(PoisonError::into_inner).start(self.terms.window);
+        self.submitted = now();
+        for number in [&mut self.began, &mut self.ended, &mut self.thread] {
+            *number.get_mut() = 0;
+        }
+        self.alive = Some(Alive::new());
     }
 
     /// Index of the application.
@@ -284,6 +297,11 @@ impl Exchange {
         };
         self.announce();
         Ok(room)
+    }
+
+    /// Memory of a response that is over, for this one's head.
+    pub fn memory(&self) -> Vec<u8> {
+        mem::take(&mut self.outbox().memory)
     }
 
     /// Waits until the client's side has taken enough of what was sent. Call it without the GIL.

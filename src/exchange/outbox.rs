@@ -25,9 +25,11 @@ impl Delivery {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Outbox {
     pub(super) delivery: Delivery,
+    /// Where the next head may be put.
+    pub(super) memory: Vec<u8>,
     /// Bytes sent and not yet credited.
     held: u64,
     /// How many these may be; more, up to `widest`, for a client that keeps up.
@@ -40,10 +42,11 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// An empty one with room for `window` bytes.
-    pub(super) fn new(window: u64) -> Self {
-        let widest = window.saturating_mul(WIDEST);
-        Self { delivery: Delivery::default(), held: 0, window, widest, waits: false, watchers: 0 }
+    /// Has room for `window` bytes.
+    pub(super) fn start(&mut self, window: u64) {
+        debug_assert!(self.delivery.is_empty());
+        (self.held, self.window, self.widest) = (0, window, window.saturating_mul(WIDEST));
+        (self.waits, self.watchers) = (false, 0);
     }
 
     /// How many bytes it has room for, full or not.

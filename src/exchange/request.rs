@@ -8,8 +8,8 @@ use super::names::Name;
 /// Marks an entry whose key is spelt out.
 const SPELT: u8 = u8::MAX;
 
-/// So much memory of entries is kept to be used again, in bytes.
-const MOST_KEPT: usize = 16 << 10;
+/// So much memory is kept to be used again, in bytes.
+pub(super) const MOST_KEPT: usize = 16 << 10;
 
 /// An immutable snapshot of a request, owned and independent of nginx's memory.
 #[derive(Debug, Default)]
@@ -78,7 +78,7 @@ impl Entries {
     }
 
     /// Adds what stands before a value; false: it would be too long.
-    #[inline]
+    #[inline(always)] // the name is a constant, as a rule
     fn push_start(&mut self, name: Name<'_>, length: usize) -> bool {
         let Ok(length) = u32::try_from(length) else { return false };
         let [a, b, c, d] = length.to_ne_bytes();

@@ -20,34 +20,45 @@ pub struct Head {
     pub length: Option<u64>,
 }
 
-/// Header fields in one allocation: of each the two lengths (`usize`), then name and value.
+/// Header fields in one allocation: of each the two lengths (`usize`), then name and value. A small body may be behind
+/// them.
 #[derive(Debug, Default)]
 pub struct Fields {
     bytes: Vec<u8>,
     count: usize,
+    body: usize,
 }
 
 /// A length as it stands before a field.
 const LENGTH: usize = size_of::<usize>();
 
 impl Fields {
-    /// None yet, with room for so many of the usual length.
-    pub fn with_room(fields: usize) -> Self {
-        Self { bytes: Vec::with_capacity(fields * 64), count: 0 }
+    /// None yet, in this memory, which has room then for so many of the usual length.
+    pub fn with_room(mut memory: Vec<u8>, fields: usize) -> Self {
+        memory.clear();
+        memory.reserve(fields * 64);
+        Self { bytes: memory, count: 0, body: 0 }
     }
 
     /// Appends a field.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
-        self.bytes.extend_from_slice(&name.len().to_ne_bytes());
-        self.bytes.extend_from_slice(&value.len().to_ne_bytes());
+        debug_assert_eq!(self.body, 0, "a field behind the body");
+        self.bytes.reserve(2 * LENGTH + name.len() + value.len());
+        self.bytes.extend_from_slice([name.len().to_ne_bytes(), value.len().to_ne_bytes()].as_flattened());
         self.bytes.extend_from_slice(name);
         self.bytes.extend_from_slice(value);
         self.count += 1;
     }
 
+    /// Puts all of the body behind the fields, of which there will be no more.
+    pub fn push_body(&mut self, body: &[u8]) {
+        self.bytes.extend_from_slice(body);
+        self.body += body.len();
+    }
+
     /// The fields, (name, value).
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut rest = self.bytes.as_slice();
+        let mut rest = &self.bytes[..self.bytes.len() - self.body];
         std::iter::from_fn(move || {
             let (name, after) = rest.split_first_chunk::<LENGTH>()?;
             let (value, after) = after.split_first_chunk::<LENGTH>()?;
@@ -56,6 +67,16 @@ impl Fields {
             rest = after;
             Some((name, value))
         })
+    }
+
+    /// The body behind the fields; empty where there is none.
+    pub fn body(&self) -> &[u8] {
+        &self.bytes[self.bytes.len() - self.body..]
+    }
+
+    /// The memory in which all of it is.
+    pub fn into_memory(self) -> Vec<u8> {
+        self.bytes
     }
 
     /// How much memory they hold, in bytes.
@@ -201,5 +222,7 @@ mod tests {
         let all: Vec<_> = fields.iter().collect();
         assert_eq!(all, [(&b"Set-Cookie"[..], &b"a=1"[..]), (b"X", b""), (b"Set-Cookie", b"b=2")]);
         assert_eq!(fields.len(), 3);
+        fields.push_body(b"abc");
+        assert_eq!((fields.iter().count(), fields.body()), (3, &b"abc"[..]));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use super::body::Body;
-use super::request::{Entries, Request};
+use super::request::{Entries, MOST_KEPT, Request};
 use super::{Delivery, Exchange, News, Terms};
 
 /// So many are kept at most: what is in flight beyond that is so slow that an allocation more does not matter.
@@ -42,8 +42,8 @@ impl Drop for Alive {
 pub struct Spare(Vec<Arc<Exchange>>);
 
 impl Spare {
-    /// Takes an exchange in, if the caller's was the last reference to it.
-    pub fn add(&mut self, mut exchange: Arc<Exchange>) {
+    /// Takes an exchange in, if the caller's was the last reference to it, and the memory in which its response's head was.
+    pub fn add(&mut self, mut exchange: Arc<Exchange>, mut memory: Vec<u8>) {
         if self.0.len() >= MOST {
             return;
         }
@@ -52,7 +52,10 @@ impl Spare {
         over.request.own.clear();
         over.request.body = Body::default();
         over.terms.inbox = None;
-        over.outbox.get_mut().unwrap_or_else(PoisonError::into_inner).delivery = Delivery::default();
+        memory.clear();
+        memory.shrink_to(MOST_KEPT);
+        let outbox = over.outbox.get_mut().unwrap_or_else(PoisonError::into_inner);
+        (outbox.delivery, outbox.memory) = (Delivery::default(), memory);
         self.0.push(exchange);
     }
 
@@ -63,16 +66,16 @@ impl Spare {
     }
 
     /// As [`Exchange::new`].
-    pub fn exchange(&mut self, request: Request, terms: Terms, news: Arc<News>) -> Arc<Exchange> {
-        let fresh = Exchange::fresh(request, terms, news);
-        let Some(mut exchange) = self.0.pop() else { return Arc::new(fresh) };
-        match Arc::get_mut(&mut exchange) {
-            Some(spare) => {
-                *spare = fresh;
-                exchange
+    pub fn exchange(&mut self, request: Request, terms: Terms, news: &Arc<News>) -> Arc<Exchange> {
+        if let Some(mut exchange) = self.0.pop() {
+            if let Some(spare) = Arc::get_mut(&mut exchange).filter(|spare| Arc::ptr_eq(&spare.news, news)) {
+                spare.request = request;
+                spare.terms = terms;
+                spare.start();
+                return exchange;
             }
-            None => Arc::new(fresh),
         }
+        Exchange::new(request, terms, Arc::clone(news))
     }
 }
 
@@ -98,20 +101,25 @@ mod tests {
         let mut request = Request::default();
         request.own.push(names::PATH_INFO, b"/secret");
         let news = news();
-        let first = spare.exchange(request, terms(1), Arc::clone(&news));
+        let first = spare.exchange(request, terms(1), &news);
         assert!(first.begin());
         first.end(End::Complete);
         news.drain(|exchange| assert!(exchange.take().end.is_some()));
         first.abandon();
         let address = Arc::as_ptr(&first);
-        spare.add(first);
+        let mut memory = first.memory();
+        assert_eq!(memory.capacity(), 0);
+        memory.extend_from_slice(b"secret");
+        spare.add(first, memory);
 
         let entries = spare.entries();
         assert!(entries.iter().next().is_none());
-        let second = spare.exchange(Request { own: entries, ..Request::default() }, terms(2), news);
+        let second = spare.exchange(Request { own: entries, ..Request::default() }, terms(2), &news);
         assert_eq!(Arc::as_ptr(&second), address);
         assert!(second.owner() == 2 && second.is_queued() && !second.is_gone() && second.began().is_none());
         assert!(second.request.get(names::PATH_INFO).is_none() && second.take().is_empty());
+        let memory = second.memory();
+        assert!(memory.is_empty() && memory.capacity() > 0);
     }
 
     #[test]
@@ -119,7 +127,7 @@ mod tests {
         let mut spare = Spare::default();
         let exchange = Exchange::new(Request::default(), terms(1), news());
         let kept = Arc::clone(&exchange);
-        spare.add(exchange);
+        spare.add(exchange, Vec::new());
         assert!(spare.0.is_empty());
         assert_eq!(kept.owner(), 1);
     }
@@ -131,11 +139,11 @@ mod tests {
         request.own.push(names::QUERY_STRING, &vec![b'x'; 1 << 20]);
         let exchange = Exchange::new(request, terms(1), news());
         let alive = exchange.alive.is_some();
-        spare.add(exchange);
+        spare.add(exchange, vec![0; 1 << 20]);
         assert!(alive && spare.0[0].alive.is_none());
-        assert!(spare.0[0].request.own.memory() <= 16 << 10);
+        assert!(spare.0[0].request.own.memory() <= MOST_KEPT && spare.0[0].memory().capacity() <= MOST_KEPT);
         for _ in 0..2 * MOST {
-            spare.add(Exchange::new(Request::default(), terms(1), news()));
+            spare.add(Exchange::new(Request::default(), terms(1), news()), Vec::new());
         }
         assert_eq!(spare.0.len(), MOST);
     }

@@ -103,7 +103,7 @@ pub(crate) unsafe fn redirect(r: *mut ngx_http_request_t, head: &Head, target: &
     unsafe {
         for (name, value) in head.fields.iter() {
             let kept = KEPT.iter().any(|kept| kept.eq_ignore_ascii_case(name));
-            if kept && headers::set_field(r, name, value).is_none() {
+            if kept && headers::set_copy(r, name, value).is_none() {
                 return ERROR;
             }
         }
@@ -148,7 +148,7 @@ pub(crate) unsafe fn intercepts(r: *mut ngx_http_request_t, head: &Head, locatio
         }
         if head.status == NGX_HTTP_UNAUTHORIZED as u16 {
             for (name, value) in head.fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"www-authenticate")) {
-                let _ = headers::set_field(r, name, value);
+                let _ = headers::set_copy(r, name, value);
             }
         }
     }

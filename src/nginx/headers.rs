@@ -18,7 +18,8 @@ const NOT_MODIFIED: u16 = NGX_HTTP_NOT_MODIFIED as u16;
 /// Sets status and headers and sends them.
 ///
 /// # Safety
-/// `r` must be a live request of the calling thread whose head has not been sent.
+/// `r` must be a live request of the calling thread whose head has not been sent, and which does not outlive the memory
+/// of the fields: nginx points there.
 pub(crate) unsafe fn send(r: *mut ngx_http_request_t, head: &Head, location: &LocConf) -> ngx_int_t {
     // SAFETY: as the caller vouches.
     unsafe {
@@ -72,7 +73,7 @@ unsafe fn set(r: *mut ngx_http_request_t, head: &Head, location: &LocConf) -> Op
                 // HTTP/2 and HTTP/3 would leave it out; one field among the others stays.
                 let content_type = mem::take(&mut out.content_type);
                 if content_type.len != 0 {
-                    push(r, b"Content-Type", content_type.as_bytes())?;
+                    push(r, ngx::ngx_string!("Content-Type"), content_type)?;
                 }
             }
             NOT_MODIFIED => wsgi_set_header_only(r, 1),
@@ -99,17 +100,37 @@ fn lowered<'a>(name: &[u8], buffer: &'a mut [u8; LONGEST]) -> &'a [u8] {
     copy
 }
 
+/// As [`set_field`], of a copy.
+///
+/// # Safety
+/// `r` must be a live request of the calling thread whose head has not been sent.
+pub(crate) unsafe fn set_copy(r: *mut ngx_http_request_t, name: &[u8], value: &[u8]) -> Option<()> {
+    // SAFETY: as the caller vouches; the copies live with the request.
+    unsafe {
+        let [name, value] = [copy_to_pool((*r).pool, name)?, copy_to_pool((*r).pool, value)?];
+        set_field(r, name.as_bytes(), value.as_bytes())
+    }
+}
+
+/// Bytes as nginx has them, where they are.
+fn text(bytes: &[u8]) -> ngx_str_t {
+    ngx_str_t { len: bytes.len(), data: bytes.as_ptr().cast_mut() }
+}
+
 /// Sets one field where nginx or its filters expect it. Hop-by-hop fields have been left out before.
 ///
 /// # Safety
 /// As [`send`].
-pub(crate) unsafe fn set_field(r: *mut ngx_http_request_t, name: &[u8], value: &[u8]) -> Option<()> {
+unsafe fn set_field(r: *mut ngx_http_request_t, name: &[u8], value: &[u8]) -> Option<()> {
     let mut buffer = [0; LONGEST];
     let lower = lowered(name, &mut buffer);
     // SAFETY: as the caller vouches; `push` gives a header of the response's list, which lives as long as the request.
     unsafe {
         match lower {
-            b"content-type" => return content_type(r, value),
+            b"content-type" => {
+                content_type(&mut (*r).headers_out, value);
+                return Some(());
+            }
             b"content-length" => {
                 // It has been checked to be one that fits.
                 let digits = value.iter().filter(|byte| byte.is_ascii_digit());
@@ -122,7 +143,7 @@ pub(crate) unsafe fn set_field(r: *mut ngx_http_request_t, name: &[u8], value: &
             }
             _ => {}
         }
-        let header = push(r, name, value)?;
+        let header = push(r, text(name), text(value))?;
         let out = &mut (*r).headers_out;
         match lower {
             b"server" => out.server = header,
@@ -147,24 +168,15 @@ pub(crate) unsafe fn set_field(r: *mut ngx_http_request_t, name: &[u8], value: &
 }
 
 /// Content-Type as written; nginx's filters go by the media type without its parameters, and by the charset.
-///
-/// # Safety
-/// As [`send`].
-unsafe fn content_type(r: *mut ngx_http_request_t, value: &[u8]) -> Option<()> {
-    // SAFETY: as the caller vouches.
-    unsafe {
-        let copy = copy_to_pool((*r).pool, value)?;
-        let out = &mut (*r).headers_out;
-        out.content_type = copy;
-        out.content_type_lowcase = ptr::null_mut();
-        out.content_type_len = value.len();
-        if let Some(media_type) = value.iter().position(|&byte| byte == b';') {
-            out.content_type_len = value[..media_type].trim_ascii_end().len();
-            if let Some((start, length)) = charset(value) {
-                out.charset = ngx_str_t { len: length, data: copy.data.add(start) };
-            }
+fn content_type(out: &mut ngx_http_headers_out_t, value: &[u8]) {
+    out.content_type = text(value);
+    out.content_type_lowcase = ptr::null_mut();
+    out.content_type_len = value.len();
+    if let Some(media_type) = value.iter().position(|&byte| byte == b';') {
+        out.content_type_len = value[..media_type].trim_ascii_end().len();
+        if let Some((start, length)) = charset(value) {
+            out.charset = text(&value[start..start + length]);
         }
-        Some(())
     }
 }
 
@@ -189,10 +201,9 @@ fn charset(value: &[u8]) -> Option<(usize, usize)> {
 ///
 /// # Safety
 /// As [`send`].
-unsafe fn push(r: *mut ngx_http_request_t, name: &[u8], value: &[u8]) -> Option<*mut ngx_table_elt_t> {
+unsafe fn push(r: *mut ngx_http_request_t, key: ngx_str_t, value: ngx_str_t) -> Option<*mut ngx_table_elt_t> {
     // SAFETY: as the caller vouches; a null answer is handled, and every member of the new header is written.
     unsafe {
-        let (key, value) = (copy_to_pool((*r).pool, name)?, copy_to_pool((*r).pool, value)?);
         let header = ngx_list_push(&mut (*r).headers_out.headers).cast::<ngx_table_elt_t>().as_mut()?;
         ptr::write_bytes(header, 0, 1);
         header.hash = 1;
@@ -215,7 +226,7 @@ pub(crate) unsafe fn send_hints(r: *mut ngx_http_request_t, fields: &Fields) -> 
             list.write(kept);
             return ERROR;
         }
-        let pushed = fields.iter().all(|(name, value)| push(r, name, value).is_some());
+        let pushed = fields.iter().all(|(name, value)| push(r, text(name), text(value)).is_some());
         let rc = if pushed { wsgi_send_early_hints(r) } else { ERROR };
         list.write(kept);
         rc
@@ -228,7 +239,7 @@ pub(crate) unsafe fn send_hints(r: *mut ngx_http_request_t, fields: &Fields) -> 
 /// As [`send`].
 pub(crate) unsafe fn retry_later(r: *mut ngx_http_request_t) {
     // SAFETY: as the caller vouches. Without memory for it, the response goes without.
-    let _ = unsafe { push(r, b"Retry-After", b"1") };
+    let _ = unsafe { push(r, ngx::ngx_string!("Retry-After"), ngx::ngx_string!("1")) };
 }
 
 #[cfg(test)]

@@ -128,12 +128,7 @@ impl Outgoing {
     unsafe fn fill(&self, buf: &mut ngx_buf_t, r: *mut ngx_http_request_t, piece: &Piece) -> Option<()> {
         let (file, offset, length) = match piece {
             Piece::Part(Part::Chunk(chunk)) => {
-                let bytes = chunk.bytes().as_ptr_range();
-                buf.pos = bytes.start.cast_mut();
-                buf.last = bytes.end.cast_mut();
-                buf.start = buf.pos;
-                buf.end = buf.last;
-                buf.set_memory(1); // nginx does not write to it: filters that must, copy
+                point_to(buf, chunk.bytes());
                 return Some(());
             }
             // SAFETY: as the caller vouches; a null answer is handled.
@@ -265,6 +260,31 @@ pub(crate) unsafe fn send(
         context.credit(freed);
     }
     OK
+}
+
+/// Sends all of a body, which stays where it is as long as the request lives.
+///
+/// # Safety
+/// `r` must be a live request of the calling thread, its head sent.
+pub(crate) unsafe fn send_whole(r: *mut ngx_http_request_t, body: &[u8]) -> ngx_int_t {
+    // SAFETY: as the caller vouches; nginx copies the link, and the buffer is in the request's pool.
+    unsafe {
+        let Some(buf) = ngx_pcalloc((*r).pool, size_of::<ngx_buf_t>()).cast::<ngx_buf_t>().as_mut() else {
+            return ERROR;
+        };
+        point_to(buf, body);
+        buf.set_last_buf((r == (*r).main).into());
+        buf.set_last_in_chain(1);
+        ngx_http_output_filter(r, &mut ngx_chain_t { buf, next: ptr::null_mut() })
+    }
+}
+
+/// Points a buffer at bytes that nginx may not write to: filters that must, copy.
+fn point_to(buf: &mut ngx_buf_t, bytes: &[u8]) {
+    let range = bytes.as_ptr_range();
+    (buf.pos, buf.last) = (range.start.cast_mut(), range.end.cast_mut());
+    (buf.start, buf.end) = (buf.pos, buf.last);
+    buf.set_memory(1);
 }
 
 /// Hands the backlog to nginx: all of it if it is the `last`, else as long as the client keeps up, in steps of half a

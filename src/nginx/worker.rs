@@ -4,6 +4,7 @@ use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use nginx_sys::*;
 
 use super::accept::Accept;
 use super::ffi::{guard, wsgi_close_connections};
+use super::handler::Context;
 use super::log::{self, Installed, Records};
 use super::overdue::Overdue;
 use super::{conf, waker};
@@ -35,6 +37,8 @@ pub(crate) struct Worker {
     submitted: UnsafeCell<ngx_event_t>,
     pub(crate) accept: Accept,
     pub(crate) spare: RefCell<Spare>,
+    /// Contexts of requests that are over.
+    pub(crate) contexts: RefCell<Vec<Rc<Context>>>,
     pub(crate) overdue: Overdue,
     /// The threads of each pool, as configured.
     pub(crate) threads: Vec<usize>,
@@ -88,9 +92,19 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
             let overdue = Overdue::new(threads.len(), cycle.log);
             let board = main.board.as_ref().filter(|_| multiprocess);
             let accept = Accept::new(board, threads.len(), cycle.log);
-            let refusals = Cell::new((0, 0));
-            let spare = RefCell::default();
-            let worker = Worker { engine, news, log, late_bell, submitted, accept, spare, overdue, threads, refusals };
+            let worker = Worker {
+                engine,
+                news,
+                log,
+                late_bell,
+                submitted,
+                accept,
+                spare: RefCell::default(),
+                contexts: RefCell::default(),
+                overdue,
+                threads,
+                refusals: Cell::new((0, 0)),
+            };
             // SAFETY: nobody else knows of the event yet.
             unsafe {
                 (*worker.submitted.get()).handler = Some(wake_pools);

@@ -10,10 +10,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::object::{Attached, Object, Py};
-use crate::exchange::response::{Chunk, OnDrop, Part, Parts, Payload};
+use crate::exchange::response::{Chunk, Head, OnDrop, Part, Parts, Payload};
 
 /// From this size on, bytes are not copied.
 pub(super) const SHARED_FROM: usize = 16 * 1024;
+/// Up to this size, all of a body travels with its head.
+const MOST_WITH_HEAD: usize = 4 * 1024;
 /// Past this many dead bytes, python-main is asked to see to them.
 const MUCH: usize = 1024 * 1024;
 
@@ -198,6 +200,17 @@ impl Batch {
             keep > 0
         });
         self.length = self.length.min(length);
+    }
+
+    /// The parts, to be sent as the rest of a response, but for what can go with its head.
+    pub(super) fn into_parts_beside(self, head: &mut Option<Head>) -> Parts {
+        match head {
+            Some(head) if self.parts.is_empty() && self.small.len() <= MOST_WITH_HEAD => {
+                head.fields.push_body(&self.small);
+                Parts::new()
+            }
+            _ => self.into_parts(),
+        }
     }
 
     /// The parts, to be sent.

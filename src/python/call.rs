@@ -5,14 +5,12 @@ use std::mem;
 use std::sync::Arc;
 
 use super::bytes::{Batch, Graveyard};
-use super::class;
-use super::client::Disconnected;
+use super::class::{self, Empty, Instance};
 use super::closing::{Closings, Unclosed};
-use super::environ::{Familiar, Own};
 use super::errors::{self, InCall};
+use super::familiar::Familiar;
 use super::file_wrapper;
 use super::fork;
-use super::input::Input;
 use super::interpreter::Python;
 use super::object::{Attached, Context, Object, Raised, Result};
 use super::start_response::{Response, Sent};
@@ -38,6 +36,15 @@ type Outcome<'py, T> = std::result::Result<T, Problem<'py>>;
 pub(super) struct Kit {
     pub(super) familiar: Familiar,
     pub(super) closings: RefCell<Closings>,
+    /// The last call's start_response, if nobody else has it.
+    response: Option<Empty<Response>>,
+}
+
+impl Kit {
+    pub(super) fn release(self, py: Attached<'_>) {
+        self.familiar.release(py);
+        self.response.into_iter().for_each(|response| response.release(py));
+    }
 }
 
 /// Runs a call that has begun, to its end.
@@ -55,43 +62,43 @@ pub(super) fn run(
     };
     let _in_call = InCall::new(exchange.origin());
     let context = &py.fresh_context();
-    match arguments(py, python, graveyard, &mut kit.familiar, exchange) {
-        Ok((environ, start_response)) => {
-            let (closings, app) = (&kit.closings, &app.name);
-            let call = Call { py, python, graveyard, closings, context, exchange, app, start_response };
-            call.run(application.get(py), environ);
-        }
-        Err(raised) => {
-            let record = python.describe(py, &app.name, "exception before the call", &raised);
-            exchange.end(End::Failed(failure(record)));
-        }
+    if let Err(raised) = call(py, python, graveyard, kit, exchange, application.get(py), context) {
+        let record = python.describe(py, &app.name, "exception before the call", &raised);
+        exchange.end(End::Failed(failure(record)));
     }
 }
 
-/// What the application is called with: environ and start_response.
-fn arguments<'py>(
+/// Prepares environ and start_response, and calls the application with them. Err: it has not been called.
+fn call<'py>(
     py: Attached<'py>,
     python: &Python,
     graveyard: &Arc<Graveyard>,
-    familiar: &mut Familiar,
+    kit: &mut Kit,
     exchange: &Arc<Exchange>,
-) -> Result<'py, (Object<'py>, Object<'py>)> {
-    let own = Own {
-        input: &class::instantiate(python.classes.input.get(py), Input::new(exchange.clone()))?,
-        client_disconnected: &class::instantiate(
-            python.classes.disconnected.get(py),
-            Disconnected::new(exchange.clone()),
-        )?,
+    application: &Object<'py>,
+    context: &Option<Context<'py>>,
+) -> Result<'py, ()> {
+    let app = &python.apps[exchange.app()].name;
+    let of_pool = python.templates[exchange.pool()].get(py);
+    let (template, others) = kit.familiar.parts(&python.keys, of_pool, &exchange.request.setting)?;
+    let own = template.lend(py, python, exchange)?;
+    let environ = python.keys.environ(py, &exchange.request, template, others)?;
+    let response = Response::new(exchange.clone(), graveyard.clone(), app.clone(), environ.is_head);
+    let start_response = match kit.response.take() {
+        Some(empty) => empty.fill(py, response),
+        None => class::instantiate(python.classes.response.get(py), response)?,
     };
-    let template = python.templates[exchange.pool()].get(py);
-    let environ = python.keys.environ(template, &exchange.request, &own, familiar)?;
-    let name = python.apps[exchange.app()].name.clone();
-    let response = Response::new(exchange.clone(), graveyard.clone(), name, python.write, environ.is_head);
-    let start_response = class::instantiate(python.classes.response.get(py), response)?;
     if let Some(early_hints) = python.early_hints {
         environ.dict.set_item(python.keys.early_hints.get(py), &early_hints.to(&start_response)?)?;
     }
-    Ok((environ.dict, start_response))
+    let closings = &kit.closings;
+    let call = Call { py, python, graveyard, closings, context, exchange, app, start_response: &start_response };
+    call.run(application, environ.dict);
+    drop(call);
+    kit.response = start_response.empty(0);
+    // The call is over: there is nobody to be told that there was no memory for this.
+    let _ = template.take_back(&python.keys, own);
+    Ok(())
 }
 
 fn failure(record: String) -> Failure {
@@ -107,7 +114,7 @@ struct Call<'a, 'py> {
     context: &'a Option<Context<'py>>,
     exchange: &'a Arc<Exchange>,
     app: &'a str,
-    start_response: Object<'py>,
+    start_response: &'a Instance<'py, Response>,
 }
 
 impl Drop for Call<'_, '_> {
@@ -119,12 +126,11 @@ impl Drop for Call<'_, '_> {
 
 impl<'py> Call<'_, 'py> {
     fn response(&self) -> &Response {
-        // SAFETY: made by `run` as an instance of the type for `Response`.
-        unsafe { class::value(&self.start_response) }
+        self.start_response.value()
     }
 
     fn run(&self, application: &Object<'py>, environ: Object<'py>) {
-        let result = application.call(&[&environ, &self.start_response]);
+        let result = application.call(&[&environ, self.start_response]);
         // It is the application's own now.
         drop(environ);
         let result = result.map_err(|raised| Problem::Raised("exception in the call", raised));

@@ -4,7 +4,9 @@
 //! A lock in it is never held while waiting for the interpreter: whoever waits for the lock may have that.
 
 use std::ffi::{CStr, c_int, c_uint, c_void};
+use std::marker::PhantomData;
 use std::mem::{self, offset_of};
+use std::ops::Deref;
 use std::ptr;
 
 use pyo3_ffi as ffi;
@@ -64,10 +66,69 @@ pub(super) struct Attribute {
 
 /// The layout of an instance.
 #[repr(C)]
-struct Instance<T> {
+struct Layout<T> {
     head: ffi::PyObject,
     vectorcall: Option<ffi::vectorcallfunc>,
-    value: T,
+    /// `None`: see [`Empty`].
+    value: Option<T>,
+}
+
+/// An instance that has its value.
+pub(super) struct Instance<'py, T>(Object<'py>, PhantomData<T>);
+
+impl<T: Class> Instance<'_, T> {
+    #[inline]
+    pub(super) fn value(&self) -> &T {
+        // SAFETY: an instance of `T`'s type, whose value is only taken out together with this.
+        unsafe { (*self.0.as_ptr().cast::<Layout<T>>()).value.as_ref().unwrap_unchecked() }
+    }
+
+    /// Takes the value out, if there is no other reference to the instance than this one and so many that are known.
+    #[inline]
+    pub(super) fn empty(self, known: isize) -> Option<Empty<T>> {
+        // SAFETY: with the interpreter held, nobody makes a reference out of none (these types have no weak ones), so
+        // nobody is in a method of the instance; what may come by the known ones finds it empty.
+        unsafe {
+            if ffi::Py_REFCNT(self.0.as_ptr()) != 1 + known {
+                return None;
+            }
+            let value = (*self.0.as_ptr().cast::<Layout<T>>()).value.take();
+            value.into_iter().for_each(|value| value.release(self.0.py()));
+        }
+        Some(Empty(self.0.keep(), PhantomData))
+    }
+}
+
+impl<'py, T> Instance<'py, T> {
+    pub(super) fn into_object(self) -> Object<'py> {
+        self.0
+    }
+}
+
+impl<'py, T> Deref for Instance<'py, T> {
+    type Target = Object<'py>;
+
+    fn deref(&self) -> &Object<'py> {
+        &self.0
+    }
+}
+
+/// An instance without a value, to be used again: that is cheaper than another one.
+pub(super) struct Empty<T>(Py, PhantomData<T>);
+
+impl<T: Class> Empty<T> {
+    #[inline]
+    pub(super) fn fill(self, py: Attached<'_>, value: T) -> Instance<'_, T> {
+        let object = self.0.release(py);
+        // SAFETY: an instance of `T`'s type; its value is written with the interpreter held, and nobody has a
+        // reference to what was there, as there was nothing.
+        unsafe { (*object.as_ptr().cast::<Layout<T>>()).value = Some(value) };
+        Instance(object, PhantomData)
+    }
+
+    pub(super) fn release(self, py: Attached<'_>) {
+        drop(self.0.release(py));
+    }
 }
 
 /// Makes the Python type of `T`.
@@ -101,7 +162,7 @@ pub(super) fn create<T: Class>(py: Attached<'_>) -> Result<'_, Object<'_>> {
     slots.push(slot(0, ptr::null_mut()));
     let mut spec = ffi::PyType_Spec {
         name: T::NAME.as_ptr(),
-        basicsize: size_of::<Instance<T>>() as c_int,
+        basicsize: size_of::<Layout<T>>() as c_int,
         itemsize: 0,
         flags: flags as c_uint,
         slots: slots.as_mut_ptr(),
@@ -149,7 +210,7 @@ fn vectorcall_offset<T>() -> *mut c_void {
     let member = ffi::PyMemberDef {
         name: c"__vectorcalloffset__".as_ptr(),
         type_code: ffi::Py_T_PYSSIZET,
-        offset: offset_of!(Instance<T>, vectorcall) as isize,
+        offset: offset_of!(Layout<T>, vectorcall) as isize,
         flags: ffi::Py_READONLY,
         doc: ptr::null(),
     };
@@ -158,29 +219,30 @@ fn vectorcall_offset<T>() -> *mut c_void {
 
 /// A new instance of `class`, which [`create`] made for `T`.
 #[inline]
-pub(super) fn instantiate<'py, T: Class>(class: &Object<'py>, value: T) -> Result<'py, Object<'py>> {
+pub(super) fn instantiate<'py, T: Class>(class: &Object<'py>, value: T) -> Result<'py, Instance<'py, T>> {
     let (py, call) = (class.py(), T::behaviour().call);
-    // SAFETY: `class` is the type of `T`, so the allocation has the layout of `Instance<T>`; it comes zeroed, and
+    // SAFETY: `class` is the type of `T`, so the allocation has the layout of `Layout<T>`; it comes zeroed, and
     // nothing looks at the value before it is written.
     unsafe {
         let pointer = ffi::PyType_GenericAlloc(class.as_ptr().cast(), 0);
         if !pointer.is_null() {
-            let instance = pointer.cast::<Instance<T>>();
+            let instance = pointer.cast::<Layout<T>>();
             (&raw mut (*instance).vectorcall).write(call);
-            (&raw mut (*instance).value).write(value);
+            (&raw mut (*instance).value).write(Some(value));
         }
-        Object::from_owned(py, pointer)
+        Ok(Instance(Object::from_owned(py, pointer)?, PhantomData))
     }
 }
 
-/// The value in an instance.
+/// The value in an instance; an exception if it is empty.
 ///
 /// # Safety
 /// `object` is an instance of the type that [`create`] made for `T`.
 #[inline]
-pub(super) unsafe fn value<'a, T: Class>(object: &'a Object<'_>) -> &'a T {
-    // SAFETY: the caller's promise; the value lives as long as the object does.
-    unsafe { &(*object.as_ptr().cast::<Instance<T>>()).value }
+pub(super) unsafe fn value<'a, 'py, T: Class>(object: &'a Object<'py>) -> Result<'py, &'a T> {
+    // SAFETY: the caller's promise; the value is not taken out while somebody has a reference to the object.
+    let value = unsafe { &(*object.as_ptr().cast::<Layout<T>>()).value };
+    value.as_ref().ok_or_else(|| Raised::new(object.py(), Kind::Runtime, "its call has ended"))
 }
 
 unsafe extern "C" fn dealloc<T: Class>(pointer: *mut ffi::PyObject) {
@@ -191,9 +253,9 @@ unsafe extern "C" fn dealloc<T: Class>(pointer: *mut ffi::PyObject) {
         if T::behaviour().collected {
             ffi::PyObject_GC_UnTrack(pointer.cast());
         }
-        let value = ptr::read(&raw const (*pointer.cast::<Instance<T>>()).value);
+        let value = ptr::read(&raw const (*pointer.cast::<Layout<T>>()).value);
         callback((), |py| {
-            value.release(py);
+            value.into_iter().for_each(|value| value.release(py));
             Ok(())
         });
         if let Some(free) = (*class).tp_free {
@@ -211,7 +273,8 @@ unsafe extern "C" fn traverse<T: Class>(
     // SAFETY: the collector asks about a living instance, and `visit` does not change it.
     unsafe {
         let class = ffi::Py_TYPE(pointer).cast();
-        let references = (*pointer.cast::<Instance<T>>()).value.references();
+        let value = &(*pointer.cast::<Layout<T>>()).value;
+        let references = value.as_ref().map(T::references).unwrap_or_default();
         let addresses = references.iter().map(|reference| reference.address() as *mut ffi::PyObject);
         for object in addresses.chain([class]) {
             let code = visit(object, argument);

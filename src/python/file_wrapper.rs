@@ -31,12 +31,11 @@ pub(super) fn part<'py>(
     limit: u64,
 ) -> Result<'py, Option<Part>> {
     // SAFETY: the caller has checked the type.
-    let wrapper: &FileWrapper = unsafe { class::value(result) };
+    let wrapper: &FileWrapper = unsafe { class::value(result)? };
     // bootstrap.py knows which files may be sent behind the back of their objects.
     let found = python.functions.sendable.get(py).call(&[wrapper.filelike.get(py)])?;
-    let Some(pair) = found.sequence() else { return Ok(None) };
-    let number = |index| pair.item(index).and_then(|item| item.to_index().ok().flatten());
-    let (Some(descriptor), Some(position)) = (number(0), number(1)) else { return Ok(None) };
+    let Some(pair) = found.pair() else { return Ok(None) };
+    let [Some(descriptor), Some(position)] = pair.map(|item| item.to_index().ok().flatten()) else { return Ok(None) };
     Ok(open_range(descriptor as i32, position as i64, limit).ok().flatten())
 }
 
@@ -98,7 +97,7 @@ unsafe extern "C" fn new(
                 None => py.int(BLOCK)?,
             };
             let value = FileWrapper { filelike: filelike.keep(), block: block.keep() };
-            class::instantiate(&class, value).map(Object::into_ptr)
+            class::instantiate(&class, value).map(|wrapper| wrapper.into_object().into_ptr())
         })
     }
 }

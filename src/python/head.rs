@@ -26,30 +26,35 @@ pub(super) struct Start {
     pub(super) dropped: Vec<String>,
 }
 
-/// Checks the arguments of `start_response`.
-pub(super) fn check<'py>(py: Attached<'py>, status: &Object<'py>, headers: &Object<'py>) -> Result<'py, Start> {
+/// Checks the arguments of `start_response`; the fields go into `memory`.
+pub(super) fn check<'py>(
+    py: Attached<'py>,
+    status: &Object<'py>,
+    headers: &Object<'py>,
+    memory: Vec<u8>,
+) -> Result<'py, Start> {
     let mut start = Start { head: Head::default(), declared: None, dropped: Vec::new() };
     check_status(py, status, &mut start.head)?;
-    check_fields(py, headers, &mut start)?;
+    check_fields(py, headers, memory, &mut start)?;
     Ok(start)
 }
 
 /// Checks the fields of an interim response. It has no body, hence no length.
 pub(super) fn check_hints<'py>(py: Attached<'py>, headers: &Object<'py>) -> Result<'py, Fields> {
     let mut start = Start { head: Head::default(), declared: None, dropped: Vec::new() };
-    check_fields(py, headers, &mut start)?;
+    check_fields(py, headers, Vec::new(), &mut start)?;
     let mut fields = Fields::default();
     let is_fit = |name: &[u8]| ![&b"content-length"[..], b"connection"].iter().any(|no| name.eq_ignore_ascii_case(no));
     start.head.fields.iter().filter(|(name, _)| is_fit(name)).for_each(|(name, value)| fields.push(name, value));
     Ok(fields)
 }
 
-fn check_fields<'py>(py: Attached<'py>, headers: &Object<'py>, start: &mut Start) -> Result<'py, ()> {
+fn check_fields<'py>(py: Attached<'py>, headers: &Object<'py>, memory: Vec<u8>, start: &mut Start) -> Result<'py, ()> {
     let list = headers.sequence().filter(|sequence| sequence.list).ok_or_else(|| {
         let message = format!("the headers must be a list of tuples, not {}", headers.type_name());
         Raised::new(py, Kind::Type, &message)
     })?;
-    start.head.fields = Fields::with_room(list.len());
+    start.head.fields = Fields::with_room(memory, list.len());
     for index in 0..list.len() {
         let Some(item) = list.item(index) else { break };
         check_item(py, index, &item, start)?;
@@ -90,18 +95,18 @@ fn check_status<'py>(py: Attached<'py>, status: &Object<'py>, head: &mut Head) -
 }
 
 fn check_item<'py>(py: Attached<'py>, index: usize, item: &Object<'py>, start: &mut Start) -> Result<'py, ()> {
-    let pair = item.sequence().filter(|sequence| !sequence.list && sequence.len() == 2);
-    let Some((name, value)) = pair.and_then(|pair| Some((pair.item(0)?, pair.item(1)?))) else {
+    let Some([name, value]) = item.pair() else {
         let message = format!("header {index} must be a tuple (name, value), not {}", describe(item));
         return Err(Raised::new(py, Kind::Type, &message));
     };
     let name = latin1(py, &name, || format!("the name of header {index}"))?;
-    if name.is_empty() || !name.iter().copied().all(is_token) {
+    if name.is_empty() || !all_are(name, IN_NAME) {
         let message = format!("\"{}\" is not the name of a header", name.escape_ascii());
         return Err(Raised::new(py, Kind::Value, &message));
     }
     let value = latin1(py, &value, || format!("the value of header {}", name.escape_ascii()))?;
-    if let Some(&bad) = value.iter().find(|&&byte| byte.is_ascii_control() && byte != b'\t') {
+    if !all_are(value, IN_VALUE) {
+        let bad = value.iter().find(|&&byte| KINDS[byte as usize] & IN_VALUE == 0).copied().unwrap_or_default();
         let message = format!("the value of header {} has a control character (code {bad})", name.escape_ascii());
         return Err(Raised::new(py, Kind::Value, &message));
     }
@@ -140,11 +145,14 @@ fn add<'py>(py: Attached<'py>, name: &[u8], value: &[u8], start: &mut Start) -> 
 }
 
 fn content_length<'py>(py: Attached<'py>, value: &[u8]) -> Result<'py, u64> {
-    let number = if value.iter().all(u8::is_ascii_digit) { std::str::from_utf8(value).ok() } else { None };
     // nginx counts in signed numbers.
-    match number.and_then(|digits| digits.parse::<i64>().ok()) {
-        Some(length) => Ok(length as u64),
-        None => {
+    let add = |sum: i64, byte: &u8| match byte {
+        b'0'..=b'9' => sum.checked_mul(10)?.checked_add(i64::from(byte - b'0')),
+        _ => None,
+    };
+    match value.iter().try_fold(0, add) {
+        Some(length) if !value.is_empty() => Ok(length as u64),
+        _ => {
             let message = format!("the value of header Content-Length, \"{}\", is not a length", value.escape_ascii());
             Err(Raised::new(py, Kind::Value, &message))
         }
@@ -152,21 +160,33 @@ fn content_length<'py>(py: Attached<'py>, value: &[u8]) -> Result<'py, u64> {
 }
 
 /// A `tchar` of RFC 9110.
-fn is_token(byte: u8) -> bool {
-    const TOKEN: [bool; 256] = {
-        let mut table = [false; 256];
-        let others = b"!#$%&'*+-.^_`|~";
-        let mut index = 0;
-        while index < 256 {
-            table[index] = (index as u8).is_ascii_alphanumeric();
-            index += 1;
+const IN_NAME: u8 = 1;
+/// No control character, or a tab.
+const IN_VALUE: u8 = 2;
+
+/// Where each byte may stand.
+const KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let code = byte as u8;
+        if code.is_ascii_alphanumeric() {
+            kinds[byte] |= IN_NAME;
         }
-        index = 0;
-        while index < others.len() {
-            table[others[index] as usize] = true;
-            index += 1;
+        if !code.is_ascii_control() || code == b'\t' {
+            kinds[byte] |= IN_VALUE;
         }
-        table
-    };
-    TOKEN[byte as usize]
+        byte += 1;
+    }
+    let others = b"!#$%&'*+-.^_`|~";
+    let mut index = 0;
+    while index < others.len() {
+        kinds[others[index] as usize] |= IN_NAME;
+        index += 1;
+    }
+    kinds
+};
+
+fn all_are(text: &[u8], kind: u8) -> bool {
+    text.iter().fold(kind, |kind, &byte| kind & KINDS[byte as usize]) != 0
 }

@@ -90,7 +90,6 @@ pub(super) struct Python {
     /// The exception that interrupts a call.
     pub(super) request_timeout: Py,
     pub(super) functions: Functions,
-    pub(super) write: &'static Bound,
     /// `None` where nginx cannot send any.
     pub(super) early_hints: Option<&'static Bound>,
 }
@@ -143,7 +142,6 @@ impl Python {
             keys,
             request_timeout: module.named("RequestTimeout")?.keep(),
             names: Names { close: py.interned("close")?.keep() },
-            write: Response::write_method(),
             early_hints: spec.early_hints.then(Response::early_hints_method),
             classes,
             functions,

@@ -13,6 +13,7 @@ mod closing;
 mod cursor;
 mod environ;
 mod errors;
+mod familiar;
 mod file_wrapper;
 mod fork;
 mod head;

@@ -95,7 +95,7 @@ pub(super) unsafe fn call_method<T: Class>(
     unsafe {
         callback(ptr::null_mut(), |py| {
             let object = Borrowed::new(py, slf);
-            let call = Call { py, this: value::<T>(&object), arguments: passed.take(py, keyword)? };
+            let call = Call { py, this: value::<T>(&object)?, arguments: passed.take(py, keyword)? };
             method(&call).map(Object::into_ptr)
         })
     }
@@ -125,7 +125,7 @@ pub(super) unsafe fn call_slot<T: Class>(
     unsafe {
         callback(ptr::null_mut(), |py| {
             let object = Borrowed::new(py, slf);
-            Ok(slot(py, value::<T>(&object))?.map_or(ptr::null_mut(), Object::into_ptr))
+            Ok(slot(py, value::<T>(&object)?)?.map_or(ptr::null_mut(), Object::into_ptr))
         })
     }
 }

@@ -1,4 +1,5 @@
-//! `start_response` and the `write` that it returns: one object per call, which checks the head and sends what follows.
+//! `start_response` and the `write` that it returns: one object, which checks the head and sends what follows. It is
+//! called with one argument as `write`, with more as `start_response`.
 
 use std::ffi::CStr;
 use std::ptr;
@@ -64,24 +65,12 @@ pub(super) struct Response {
     app: Arc<str>,
     /// A HEAD request: whatever the application gives, no body is sent.
     is_head: bool,
-    write: &'static Bound,
     state: Mutex<State>,
 }
 
 impl Response {
-    pub(super) fn new(
-        exchange: Arc<Exchange>,
-        graveyard: Arc<Graveyard>,
-        app: Arc<str>,
-        write: &'static Bound,
-        is_head: bool,
-    ) -> Self {
-        Self { exchange, graveyard, app, is_head, write, state: Mutex::default() }
-    }
-
-    /// The `write` callable, to be bound to each response.
-    pub(super) fn write_method() -> &'static Bound {
-        Bound::new(&method!(Response, c"write", write, c"Send bytes of the response body."))
+    pub(super) fn new(exchange: Arc<Exchange>, graveyard: Arc<Graveyard>, app: Arc<str>, is_head: bool) -> Self {
+        Self { exchange, graveyard, app, is_head, state: Mutex::default() }
     }
 
     /// `wsgi.early_hints`, to be bound to each response.
@@ -92,6 +81,11 @@ impl Response {
     /// Never held while waiting for the interpreter, as no Python code runs under it.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether somebody may have been given `write`.
+    fn is_started(&self) -> bool {
+        self.state().started
     }
 
     /// Whether something has been sent that cannot be taken back.
@@ -170,7 +164,7 @@ impl Response {
             return Sent::NotStarted;
         }
         self.admit(&mut state, &mut batch);
-        let head = state.head.take();
+        let mut head = state.head.take();
         let length = batch.length();
         if head.is_none() && length == 0 {
             return Sent::Room;
@@ -179,7 +173,8 @@ impl Response {
         state.sent += length;
         let complete = length > 0 && state.declared == Some(state.sent);
         state.over = complete;
-        match self.exchange.send_all(head, batch.into_parts(), complete.then_some(End::Complete)) {
+        let parts = if complete { batch.into_parts_beside(&mut head) } else { batch.into_parts() };
+        match self.exchange.send_all(head, parts, complete.then_some(End::Complete)) {
             Ok(_) if complete => Sent::Complete,
             Ok(true) => Sent::Room,
             Ok(false) => Sent::Full,
@@ -227,7 +222,8 @@ impl Response {
         if let Some(head) = &mut head {
             head.length = Some(batch.length());
         }
-        state.gone = self.exchange.send_all(head, batch.into_parts(), Some(End::Complete)) == Err(Gone);
+        let parts = batch.into_parts_beside(&mut head);
+        state.gone = self.exchange.send_all(head, parts, Some(End::Complete)) == Err(Gone);
         Ok(())
     }
 
@@ -255,12 +251,11 @@ impl Response {
 /// `start_response(status, headers, exc_info=None)`.
 fn start<'py>(
     py: Attached<'py>,
-    object: &Object<'py>,
     this: &Response,
     status: &Object<'py>,
     headers: &Object<'py>,
     exc_info: Option<&Object<'py>>,
-) -> Result<'py, Object<'py>> {
+) -> Result<'py, ()> {
     let exc_info = exc_info.filter(|exc_info| !exc_info.is_none());
     {
         let state = this.state();
@@ -268,8 +263,13 @@ fn start<'py>(
             return Err(Raised::new(py, Kind::Assertion, "start_response was called after the call had ended"));
         }
         if state.started && exc_info.is_none() {
-            let message = "start_response was called a second time, without exc_info";
-            return Err(Raised::new(py, Kind::Assertion, message));
+            // The same object is `write`.
+            let (kind, message) = if status.is_text() {
+                (Kind::Assertion, "start_response was called a second time, without exc_info")
+            } else {
+                (Kind::Type, "write() takes exactly one argument (2 given)")
+            };
+            return Err(Raised::new(py, kind, message));
         }
     }
     if let Some(exc_info) = exc_info {
@@ -278,7 +278,7 @@ fn start<'py>(
             return Err(Raised::from_value(py, &value));
         }
     }
-    let Start { head, declared, dropped } = head::check(py, status, headers)?;
+    let Start { head, declared, dropped } = head::check(py, status, headers, this.exchange.memory())?;
     for name in dropped {
         this.warn(Level::Warn, &format!("the hop-by-hop header {name} is the server's to set; it is dropped"));
     }
@@ -290,8 +290,7 @@ fn start<'py>(
     state.declared = declared;
     state.status_without_body = matches!(head.status, 204 | 304);
     state.head = Some(head);
-    drop(state);
-    this.write.to(object)
+    Ok(())
 }
 
 /// The exception in an `exc_info`, with its traceback.
@@ -304,9 +303,7 @@ fn exception_of<'py>(py: Attached<'py>, exc_info: &Object<'py>) -> Result<'py, O
 }
 
 /// `write(data)`.
-fn write<'py>(call: &Call<'_, 'py, Response>) -> Result<'py, Object<'py>> {
-    let (py, response) = (call.py, call.this);
-    let data = call.only("write")?;
+fn write<'py>(py: Attached<'py>, response: &Response, data: &Object<'py>) -> Result<'py, Object<'py>> {
     let mut batch = Batch::default();
     if !batch.push(data, &response.graveyard) {
         let message = format!("write() takes bytes, not {}", data.type_name());
@@ -364,27 +361,30 @@ unsafe extern "C" fn call(
             let arguments = Borrowed::array(py, arguments, positional + named);
             let by_name = (named == 1).then(|| Borrowed::new(py, ffi::PyTuple_GetItem(keywords, 0)));
             let is_exc_info = by_name.is_some_and(|name| name.as_latin1() == Ok(b"exc_info"));
-            let this: &Response = class::value(&object);
-            let result = match (arguments, named) {
-                ([status, headers], 0) => start(py, &object, this, status, headers, None),
-                ([status, headers, exc_info], 0) => start(py, &object, this, status, headers, Some(exc_info)),
-                ([status, headers, exc_info], 1) if is_exc_info => {
-                    start(py, &object, this, status, headers, Some(exc_info))
+            let this: &Response = class::value(&object)?;
+            match (arguments, named) {
+                ([status, headers], 0) => start(py, this, status, headers, None)?,
+                ([status, headers, exc_info], 0) => start(py, this, status, headers, Some(exc_info))?,
+                ([status, headers, exc_info], 1) if is_exc_info => start(py, this, status, headers, Some(exc_info))?,
+                ([data], 0) if this.is_started() => return write(py, this, data).map(Object::into_ptr),
+                ([], 0) if this.is_started() => {
+                    return Err(Raised::new(py, Kind::Type, "write() takes exactly one argument (0 given)"));
                 }
                 _ => {
                     let message =
                         "start_response takes two arguments, status and headers, and then exc_info if need be";
-                    Err(Raised::new(py, Kind::Type, message))
+                    return Err(Raised::new(py, Kind::Type, message));
                 }
-            };
-            result.map(Object::into_ptr)
+            }
+            Ok(object.clone().into_ptr())
         })
     }
 }
 
 impl Class for Response {
     const NAME: &'static CStr = c"ngx_wsgi.StartResponse";
-    const DOC: &'static CStr = c"start_response(status, headers, exc_info=None): begin the response.";
+    const DOC: &'static CStr =
+        c"start_response(status, headers, exc_info=None): begin the response; return write(data), which sends bytes.";
 
     fn methods() -> Vec<Method> {
         Vec::new()

@@ -151,12 +151,12 @@ impl Drop for Thread {
         unsafe {
             let py = Attached::assume();
             self.interpreter.graveyard.clear(py);
-            mem::take(&mut self.kit.familiar).release(py);
             if let Ok(python) = &self.interpreter.python {
                 let rest = self.kit.closings.borrow_mut().all();
                 rest.into_iter().for_each(|unclosed| call::close_sent(py, python, unclosed));
                 drop(python.functions.forget_thread.get(py).call(&[]));
             }
+            mem::take(&mut self.kit).release(py);
             ffi::PyThreadState_Clear(self.state);
             ffi::PyThreadState_DeleteCurrent();
         }

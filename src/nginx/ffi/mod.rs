@@ -3,7 +3,6 @@
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
-use std::rc::Rc;
 
 use nginx_sys::*;
 
@@ -69,22 +68,6 @@ pub(crate) unsafe fn pool_box<T>(pool: *mut ngx_pool_t, value: T) -> Option<NonN
     cleanup.handler = Some(drop_box::<T>);
     cleanup.data = boxed.cast();
     NonNull::new(boxed)
-}
-
-/// Gives `pool` a reference to `value` until it is destroyed.
-///
-/// # Safety
-/// `pool` must be a live pool of the calling thread.
-pub(crate) unsafe fn pool_rc<T>(pool: *mut ngx_pool_t, value: Rc<T>) -> Option<()> {
-    unsafe extern "C" fn drop_rc<T>(data: *mut c_void) {
-        // SAFETY: `data` came from Rc::into_raw below, and a pool runs its cleanups once.
-        guard((), || drop(unsafe { Rc::from_raw(data.cast::<T>()) }));
-    }
-    // SAFETY: the pool is live; a null answer is handled.
-    let cleanup = unsafe { ngx_pool_cleanup_add(pool, 0).as_mut()? };
-    cleanup.handler = Some(drop_rc::<T>);
-    cleanup.data = Rc::into_raw(value).cast_mut().cast();
-    Some(())
 }
 
 /// The items of an nginx list, in order.

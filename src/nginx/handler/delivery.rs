@@ -1,6 +1,7 @@
 //! From the exchange to the client: what the application has sent, and a client that takes it.
 
 use std::ffi::c_void;
+use std::ptr;
 
 use nginx_sys::*;
 
@@ -31,13 +32,20 @@ impl Context {
                 return self.finish(ERROR);
             }
         }
+        let mut small: &[u8] = &[];
         if let Some(head) = head {
-            let Some(rc) = self.send_head(&head) else { return };
+            let sent = self.send_head(&head);
+            let body = ptr::from_ref(head.fields.body());
+            self.response.set(head.fields.into_memory());
+            let Some(rc) = sent else { return };
             if rc == ERROR || rc > OK {
                 return self.finish(rc);
             }
-            // SAFETY: as above.
-            self.discard.set(unsafe { wsgi_header_only(self.r) } != 0);
+            // SAFETY: as above; the memory is the context's, which has it as it is until it goes itself.
+            unsafe {
+                self.discard.set(wsgi_header_only(self.r) != 0);
+                small = &*body;
+            }
         }
         let end = match end {
             Some(End::Failed(failure)) if !self.head_sent.get() => return self.fail(&failure),
@@ -47,6 +55,9 @@ impl Context {
         let rc = if self.discard.get() {
             self.credit(parts.iter().map(|part| part.held()).sum());
             OK
+        } else if complete && !small.is_empty() {
+            // SAFETY: as above.
+            unsafe { output::send_whole(self.r, small) }
         } else {
             // SAFETY: as above.
             unsafe { output::send(self.r, self, self.location(), parts, complete) }

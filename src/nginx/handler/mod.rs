@@ -1,15 +1,12 @@
 //! One request on the event loop: from the content handler to its end.
 //!
-//! A [`Context`] hangs on the request. Calls into nginx may come back into this file (a filter may finalise the
-//! request, a finalised request runs its cleanups), so it is only ever borrowed shared, and its fields are cells.
-//! Whoever works with it holds a reference of its own: the request, and with it the pool's reference, may go meanwhile.
+//! context.rs has what the module knows of a request, delivery.rs what becomes of what the application sends.
 
+mod context;
 mod delivery;
 
-use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
 use std::ffi::c_void;
 use std::ptr;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use nginx_sys::*;
@@ -20,67 +17,16 @@ use crate::exchange::response::{End, Failure};
 use crate::exchange::{Exchange, Terms};
 use crate::nginx::conf::{self, LocConf};
 use crate::nginx::ffi::{
-    DONE, ERROR, OK, guard, pool_rc, wsgi_count, wsgi_discard_body, wsgi_request_body_no_buffering, wsgi_set_count,
+    DONE, ERROR, OK, guard, wsgi_count, wsgi_discard_body, wsgi_request_body_no_buffering, wsgi_set_count,
     wsgi_set_log_request, wsgi_set_request_body_no_buffering,
 };
-use crate::nginx::module::ngx_http_wsgi_module;
-use crate::nginx::output::Outgoing;
 use crate::nginx::worker::{Worker, close_on_exec_of, worker};
-use crate::nginx::{body, deadlines, headers, log, output, request, waker};
+use crate::nginx::{body, headers, log, output, request, waker};
+pub(crate) use context::{Context, context_of};
+use context::{attach, hold};
 
 const INTERNAL_SERVER_ERROR: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
 const SERVICE_UNAVAILABLE: u16 = NGX_HTTP_SERVICE_UNAVAILABLE as u16;
-
-/// What the module knows of a request. It lives in the request's pool, until that goes.
-pub(crate) struct Context {
-    r: *mut ngx_http_request_t,
-    /// Set when the call is submitted.
-    exchange: OnceCell<Arc<Exchange>>,
-    /// Posted when the exchange has news.
-    news: UnsafeCell<ngx_event_t>,
-    /// The timer that every request in flight holds: a worker told to quit leaves when none is left.
-    pub(super) deadline: UnsafeCell<ngx_event_t>,
-    /// Nothing more is to be done with the exchange.
-    detached: Cell<bool>,
-    head_sent: Cell<bool>,
-    /// An interim response has been sent.
-    hinted: Cell<bool>,
-    /// The body goes nowhere: HEAD, 204, 304, or a filter that said so.
-    discard: Cell<bool>,
-    /// `wsgi_buffering`, or what X-Accel-Buffering says.
-    buffering: Cell<bool>,
-    /// When the application last sent something, or the client last took something; [`now`]'s microseconds.
-    pub(super) last_activity: Cell<u64>,
-    /// What nginx receives a streamed body into, where that is memory of the inbox's.
-    pub(super) lent: Cell<Vec<u8>>,
-    /// What is on its way through nginx's filters.
-    pub(crate) out: RefCell<Outgoing>,
-}
-
-/// The context of a request, if it has one.
-///
-/// # Safety
-/// `r` must be a live request of the calling thread.
-pub(crate) unsafe fn context_of(r: *const ngx_http_request_t) -> Option<Rc<Context>> {
-    // SAFETY: a request has an entry for every http module; ours is null or a context that the request's pool holds.
-    unsafe {
-        let context = *(*r).ctx.add((*ptr::addr_of!(ngx_http_wsgi_module)).ctx_index);
-        (!context.is_null()).then(|| hold(context))
-    }
-}
-
-/// A reference of the caller's own.
-///
-/// # Safety
-/// `context` must be one that a pool holds at this moment.
-unsafe fn hold(context: *const c_void) -> Rc<Context> {
-    let context = context.cast::<Context>();
-    // SAFETY: it came from an Rc, of which the pool has a reference.
-    unsafe {
-        Rc::increment_strong_count(context);
-        Rc::from_raw(context)
-    }
-}
 
 /// The content handler of a location with `wsgi_pass`.
 pub(crate) unsafe extern "C" fn content_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
@@ -98,7 +44,7 @@ unsafe fn start(r: *mut ngx_http_request_t) -> ngx_int_t {
     }
     // SAFETY: as the caller vouches; the handler takes the body from `r` alone.
     unsafe {
-        if attach_context(r).is_none() {
+        if attach(r).is_none() {
             return INTERNAL_SERVER_ERROR;
         }
         if (*(*r).connection).requests <= 1 {
@@ -133,46 +79,6 @@ unsafe fn without_body(r: *mut ngx_http_request_t) -> ngx_int_t {
         body_ready(r);
     }
     DONE
-}
-
-/// # Safety
-/// `r` must be a live request of the calling thread.
-unsafe fn attach_context(r: *mut ngx_http_request_t) -> Option<()> {
-    // SAFETY: an event is a struct of pointers, integers and flags, for which zero is nginx's own start.
-    let event = || UnsafeCell::new(unsafe { std::mem::zeroed::<ngx_event_t>() });
-    let context = Context {
-        r,
-        exchange: OnceCell::new(),
-        news: event(),
-        deadline: event(),
-        detached: Cell::new(false),
-        head_sent: Cell::new(false),
-        hinted: Cell::new(false),
-        discard: Cell::new(false),
-        buffering: Cell::new(false),
-        last_activity: Cell::new(0),
-        lent: Cell::default(),
-        out: RefCell::default(),
-    };
-    // SAFETY: a live request has a pool and a connection with a log; the context stays where it is until the pool is
-    // destroyed, which is after the request's cleanups have run.
-    unsafe {
-        let context = Rc::new(context);
-        pool_rc((*r).pool, Rc::clone(&context))?;
-        let cleanup = ngx_http_cleanup_add(r, 0).as_mut()?;
-        cleanup.handler = Some(request_gone);
-        cleanup.data = Rc::as_ptr(&context).cast_mut().cast();
-        for (event, handler) in [
-            (context.news.get(), news_handler as unsafe extern "C" fn(*mut ngx_event_t)),
-            (context.deadline.get(), deadlines::handler),
-        ] {
-            (*event).data = Rc::as_ptr(&context).cast_mut().cast();
-            (*event).handler = Some(handler);
-            (*event).log = (*(*r).connection).log;
-        }
-        *(*r).ctx.add((*ptr::addr_of!(ngx_http_wsgi_module)).ctx_index) = Rc::as_ptr(&context).cast_mut().cast();
-    }
-    Some(())
 }
 
 /// The request ends, or is cut off by its client.
@@ -218,7 +124,7 @@ unsafe fn submit(r: *mut ngx_http_request_t, context: &Context, worker: &Worker)
         };
         let entries = worker.spare.borrow_mut().entries();
         let request = request::snapshot(r, main, location, entries)?;
-        let exchange = worker.spare.borrow_mut().exchange(request, terms, Arc::clone(&worker.news));
+        let exchange = worker.spare.borrow_mut().exchange(request, terms, &worker.news);
         let _ = context.exchange.set(Arc::clone(&exchange));
         if let Err(exchange) = worker.submit(exchange) {
             let pool = &main.spec.pools[exchange.pool()];
@@ -284,14 +190,6 @@ unsafe extern "C" fn write_handler(r: *mut ngx_http_request_t) {
             context.client_writable();
         }
     });
-}
-
-impl Drop for Context {
-    fn drop(&mut self) {
-        if let (Some(exchange), Some(worker)) = (self.exchange.take(), worker()) {
-            worker.spare.borrow_mut().add(exchange);
-        }
-    }
 }
 
 impl Context {

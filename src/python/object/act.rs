@@ -99,6 +99,25 @@ impl<'py> Object<'py> {
         Ok(())
     }
 
+    /// An item of a dict.
+    pub(in crate::python) fn item(&self, key: &Object<'py>) -> Result<'py, Option<Object<'py>>> {
+        let mut found = ptr::null_mut();
+        // SAFETY: living objects; GetItemRef checks that it is a dict, and 1 leaves a new reference in `found`.
+        let code = unsafe { ffi::compat::PyDict_GetItemRef(self.as_ptr(), key.as_ptr(), &mut found) };
+        match self.py().check(code)? {
+            0 => Ok(None),
+            // SAFETY: as above.
+            _ => unsafe { Object::from_owned(self.py(), found) }.map(Some),
+        }
+    }
+
+    /// Removes an item of a dict.
+    pub(in crate::python) fn remove_item(&self, key: &Object<'py>) -> Result<'py, ()> {
+        // SAFETY: living objects; DelItem checks that it is a dict.
+        self.py().check(unsafe { ffi::PyDict_DelItem(self.as_ptr(), key.as_ptr()) })?;
+        Ok(())
+    }
+
     /// A copy of a dict.
     #[inline]
     pub(in crate::python) fn copy_dict(&self) -> Result<'py, Object<'py>> {

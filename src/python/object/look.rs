@@ -6,7 +6,7 @@ use std::{ptr, slice};
 
 use pyo3_ffi as ffi;
 
-use super::{Kind, Object, Raised, Result};
+use super::{Borrowed, Kind, Object, Raised, Result};
 
 impl<'py> Object<'py> {
     #[inline]
@@ -40,6 +40,18 @@ impl<'py> Object<'py> {
         // SAFETY: these look at the type only.
         let (list, tuple) = unsafe { (ffi::PyList_Check(self.as_ptr()) != 0, ffi::PyTuple_Check(self.as_ptr()) != 0) };
         (list || tuple).then_some(Sequence { of: self, list })
+    }
+
+    /// The items of a tuple of two. It keeps them.
+    #[inline]
+    pub(in crate::python) fn pair(&self) -> Option<[Borrowed<'_, 'py>; 2]> {
+        // SAFETY: a tuple of two items, as is looked at first. Nobody changes a tuple, so they live while it does.
+        unsafe {
+            if ffi::PyTuple_Check(self.as_ptr()) == 0 || ffi::Py_SIZE(self.as_ptr()) != 2 {
+                return None;
+            }
+            Some([0, 1].map(|index| Borrowed::new(self.py(), ffi::PyTuple_GET_ITEM(self.as_ptr(), index))))
+        }
     }
 
     /// Whether it is exactly a list or a tuple: no code of the application's runs when it is walked.
@@ -183,10 +195,8 @@ impl<'py> Sequence<'_, 'py> {
     /// The number of items.
     #[inline]
     pub(in crate::python) fn len(&self) -> usize {
-        let of = self.of.as_ptr();
-        // SAFETY: a list or a tuple, as `list` says.
-        let length = unsafe { if self.list { ffi::PyList_Size(of) } else { ffi::PyTuple_Size(of) } };
-        length as usize
+        // SAFETY: the size of a list or a tuple.
+        unsafe { ffi::Py_SIZE(self.of.as_ptr()) as usize }
     }
 
     /// An item; `None` beyond the end.

@@ -304,7 +304,7 @@ impl Reply {
     /// The body; what nginx would send from a file is read from it.
     pub(super) fn body(&self) -> Vec<u8> {
         use std::os::unix::fs::FileExt;
-        let mut body = Vec::new();
+        let mut body: Vec<u8> = self.deliveries.iter().flat_map(with_head).copied().collect();
         for part in self.parts() {
             match part {
                 Part::Chunk(chunk) => body.extend_from_slice(chunk.bytes()),
@@ -346,7 +346,7 @@ impl Reply {
 
     /// How the messages were cut: (head, bytes, end) of each.
     pub(super) fn messages(&self) -> Vec<(bool, u64, bool)> {
-        let length = |delivery: &Delivery| delivery.parts.iter().map(Part::length).sum();
+        let length = |it: &Delivery| with_head(it).len() as u64 + it.parts.iter().map(Part::length).sum::<u64>();
         self.deliveries.iter().map(|it| (it.head.is_some(), length(it), it.end.is_some())).collect()
     }
 }
@@ -359,4 +359,9 @@ pub(super) fn new_thread() -> Thread {
 /// A call of `source` that is about to be run.
 pub(super) fn pending(source: &str) -> Pending {
     code(source).exchange(true)
+}
+
+/// The body that travels with a head.
+fn with_head(delivery: &Delivery) -> &[u8] {
+    delivery.head.as_ref().map_or(&[], |head| head.fields.body())
 }

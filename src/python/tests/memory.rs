@@ -6,7 +6,7 @@ use std::thread;
 use super::super::Thread;
 use super::harness::{code, harness, new_thread, pending};
 use crate::exchange::Job;
-use crate::exchange::response::{End, Part};
+use crate::exchange::response::{Chunk, End, Part};
 
 const OK: &str = "start_response('200 OK', [])\n";
 
@@ -109,4 +109,45 @@ fn parts_know_what_they_hold() {
     let reply = code(&format!("{OK}return [b'a' * 20000, b'b' * 7]")).run();
     assert_eq!(reply.parts().map(Part::held).collect::<Vec<_>>(), [20000, 7]);
     assert!(matches!(reply.deliveries[0].end, Some(End::Complete)));
+}
+
+#[test]
+fn large_chunks_are_not_copied() {
+    let reply = code(&format!("{OK}return [b'a' * 100, b'b' * 16384, b'c' * 100, b'd' * 100, b'e' * 50000]")).run();
+    let shapes: Vec<_> = reply
+        .parts()
+        .map(|part| match part {
+            Part::Chunk(Chunk::Owned(bytes)) => (false, bytes.len()),
+            Part::Chunk(Chunk::Shared(payload)) => (true, payload.bytes().len()),
+            Part::File { .. } => panic!("no file was sent"),
+        })
+        .collect();
+    assert_eq!(shapes, [(false, 100), (true, 16384), (false, 200), (true, 50000)]);
+    assert_eq!(reply.body()[16484..16485], *b"c");
+}
+
+#[test]
+fn a_small_body_travels_with_its_head() {
+    for (returned, parts) in [
+        ("[b'a' * 4096]", 0),
+        ("[b'a' * 4000, b'b' * 96]", 0),
+        ("[b'a' * 4097]", 1),
+        ("iter([b'a' * 2, b'b' * 2])", 0),
+        ("map(bytes, [b'ab', b'c'])", 2),
+        ("[]", 0),
+    ] {
+        let reply = code(&format!("start_response('200 OK', [])\nreturn {returned}")).run();
+        assert_eq!((reply.parts().count(), reply.is_complete()), (parts, true), "{returned}");
+    }
+    let declared = code("start_response('200 OK', [('Content-Length', '2')])\nreturn map(bytes, [b'ab'])").run();
+    assert_eq!((declared.parts().count(), declared.text().as_str()), (0, "ab"));
+}
+
+#[test]
+fn a_long_list_of_small_chunks_goes_out_in_pieces() {
+    let reply = code("start_response('200 OK', [])\nreturn [b'0123456789abcdef' * 64] * 3000").window(1 << 19).run();
+    let messages = reply.messages();
+    assert_eq!(messages.iter().map(|message| message.1).sum::<u64>(), 3000 * 1024);
+    assert!(messages.len() >= 3 && messages[0].0 && messages.last().unwrap().2, "{messages:?}");
+    assert!(messages.iter().all(|message| message.1 <= 1 << 20));
 }

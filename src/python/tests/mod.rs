@@ -2,6 +2,7 @@
 
 mod client;
 mod environ;
+mod familiar;
 mod files;
 pub(super) mod harness;
 mod head;

@@ -3,7 +3,6 @@
 use super::harness::{Reply, code, records};
 use crate::exchange::log::Level;
 use crate::exchange::names;
-use crate::exchange::response::{Chunk, Part};
 
 const OK: &str = "start_response('200 OK', [])\n";
 const TEN: &str = "start_response('200 OK', [('Content-Length', '10')])\n";
@@ -338,30 +337,6 @@ return Result()",
 fn a_close_that_is_no_method() {
     let reply = after(OK, "class Result(list):\n    close = None\nreturn Result([b'a'])");
     assert!(reply.failure().record.contains("TypeError: 'NoneType' object is not callable"));
-}
-
-#[test]
-fn large_chunks_are_not_copied() {
-    let reply = after(OK, "return [b'a' * 100, b'b' * 16384, b'c' * 100, b'd' * 100, b'e' * 50000]");
-    let shapes: Vec<_> = reply
-        .parts()
-        .map(|part| match part {
-            Part::Chunk(Chunk::Owned(bytes)) => (false, bytes.len()),
-            Part::Chunk(Chunk::Shared(payload)) => (true, payload.bytes().len()),
-            Part::File { .. } => panic!("no file was sent"),
-        })
-        .collect();
-    assert_eq!(shapes, [(false, 100), (true, 16384), (false, 200), (true, 50000)]);
-    assert_eq!(reply.body()[16484..16485], *b"c");
-}
-
-#[test]
-fn a_long_list_of_small_chunks_goes_out_in_pieces() {
-    let reply = code("start_response('200 OK', [])\nreturn [b'0123456789abcdef' * 64] * 3000").window(1 << 19).run();
-    let messages = reply.messages();
-    assert_eq!(messages.iter().map(|message| message.1).sum::<u64>(), 3000 * 1024);
-    assert!(messages.len() >= 3 && messages[0].0 && messages.last().unwrap().2, "{messages:?}");
-    assert!(messages.iter().all(|message| message.1 <= 1 << 20));
 }
 
 #[test]

@@ -1,0 +1,166 @@
+//! What the module knows of a request.
+//!
+//! A [`Context`] hangs on the request. Calls into nginx may come back into this module (a filter may finalise the
+//! request, a finalised request runs its cleanups), so it is only ever borrowed shared, and its fields are cells.
+//! Whoever works with it holds a reference of its own: the request, and with it the pool's reference, may go meanwhile.
+
+use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
+use std::ffi::c_void;
+use std::mem::{ManuallyDrop, zeroed};
+use std::ops::Deref;
+use std::ptr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use nginx_sys::*;
+
+use super::{news_handler, request_gone};
+use crate::exchange::Exchange;
+use crate::nginx::deadlines;
+use crate::nginx::ffi::guard;
+use crate::nginx::module::ngx_http_wsgi_module;
+use crate::nginx::output::Outgoing;
+use crate::nginx::worker::worker;
+
+/// So many contexts are kept for the next requests.
+const MOST_SPARE: usize = 64;
+
+/// What the module knows of a request.
+pub(crate) struct Context {
+    pub(super) r: *mut ngx_http_request_t,
+    /// Set when the call is submitted.
+    pub(super) exchange: OnceCell<Arc<Exchange>>,
+    /// Posted when the exchange has news.
+    pub(super) news: UnsafeCell<ngx_event_t>,
+    /// The timer that every request in flight holds: a worker told to quit leaves when none is left.
+    pub(in crate::nginx) deadline: UnsafeCell<ngx_event_t>,
+    /// Nothing more is to be done with the exchange.
+    pub(super) detached: Cell<bool>,
+    pub(super) head_sent: Cell<bool>,
+    /// An interim response has been sent.
+    pub(super) hinted: Cell<bool>,
+    /// The body goes nowhere: HEAD, 204, 304, or a filter that said so.
+    pub(super) discard: Cell<bool>,
+    /// `wsgi_buffering`, or what X-Accel-Buffering says.
+    pub(super) buffering: Cell<bool>,
+    /// When the application last sent something, or the client last took something; [`now`]'s microseconds.
+    pub(in crate::nginx) last_activity: Cell<u64>,
+    /// What nginx receives a streamed body into, where that is memory of the inbox's.
+    pub(in crate::nginx) lent: Cell<Vec<u8>>,
+    /// The memory that the response's header fields, and its body if it is a small one, are in: nginx points there.
+    pub(super) response: Cell<Vec<u8>>,
+    /// What is on its way through nginx's filters.
+    pub(crate) out: RefCell<Outgoing>,
+}
+
+/// A reference to a context. The request's pool has one as long as it lives.
+pub(crate) struct Held(ManuallyDrop<Rc<Context>>);
+
+impl Deref for Held {
+    type Target = Context;
+
+    fn deref(&self) -> &Context {
+        &self.0
+    }
+}
+
+impl Drop for Held {
+    /// The last one clears the context and keeps it for another request.
+    fn drop(&mut self) {
+        // SAFETY: taken once, here.
+        let mut context = unsafe { ManuallyDrop::take(&mut self.0) };
+        let (Some(over), Some(worker)) = (Rc::get_mut(&mut context), worker()) else { return };
+        if let Some(exchange) = over.exchange.take() {
+            worker.spare.borrow_mut().add(exchange, over.response.take());
+        }
+        *over = Context::new(ptr::null_mut());
+        let mut spare = worker.contexts.borrow_mut();
+        if spare.len() < MOST_SPARE {
+            spare.push(context);
+        }
+    }
+}
+
+impl Context {
+    fn new(r: *mut ngx_http_request_t) -> Self {
+        // SAFETY: an event is a struct of pointers, integers and flags, for which zero is nginx's own start.
+        let event = || UnsafeCell::new(unsafe { zeroed::<ngx_event_t>() });
+        Self {
+            r,
+            exchange: OnceCell::new(),
+            news: event(),
+            deadline: event(),
+            detached: Cell::new(false),
+            head_sent: Cell::new(false),
+            hinted: Cell::new(false),
+            discard: Cell::new(false),
+            buffering: Cell::new(false),
+            last_activity: Cell::new(0),
+            lent: Cell::default(),
+            response: Cell::default(),
+            out: RefCell::default(),
+        }
+    }
+}
+
+/// The context of a request, if it has one.
+///
+/// # Safety
+/// `r` must be a live request of the calling thread.
+pub(crate) unsafe fn context_of(r: *const ngx_http_request_t) -> Option<Held> {
+    // SAFETY: a request has an entry for every http module; ours is null or a context that the request's pool holds.
+    unsafe {
+        let context = *(*r).ctx.add((*ptr::addr_of!(ngx_http_wsgi_module)).ctx_index);
+        (!context.is_null()).then(|| hold(context))
+    }
+}
+
+/// A reference of the caller's own.
+///
+/// # Safety
+/// `context` must be one that a pool holds at this moment.
+pub(super) unsafe fn hold(context: *const c_void) -> Held {
+    let context = context.cast::<Context>();
+    // SAFETY: it came from an Rc, of which the pool has a reference.
+    unsafe {
+        Rc::increment_strong_count(context);
+        Held(ManuallyDrop::new(Rc::from_raw(context)))
+    }
+}
+
+/// The pool of a request is destroyed.
+unsafe extern "C" fn let_go(data: *mut c_void) {
+    // SAFETY: the pool's own reference, and a pool runs its cleanups once.
+    guard((), || drop(Held(ManuallyDrop::new(unsafe { Rc::from_raw(data.cast::<Context>()) }))));
+}
+
+/// Gives a request a context, cleared and of the worker's spare ones if there is one.
+///
+/// # Safety
+/// `r` must be a live request of the calling thread.
+pub(super) unsafe fn attach(r: *mut ngx_http_request_t) -> Option<()> {
+    let spare = worker().and_then(|worker| worker.contexts.borrow_mut().pop());
+    let mut context = spare.unwrap_or_else(|| Rc::new(Context::new(r)));
+    Rc::get_mut(&mut context)?.r = r;
+    // SAFETY: a live request has a pool and a connection with a log; the context stays where it is until the pool is
+    // destroyed, which is after the request's cleanups have run.
+    unsafe {
+        let letting_go = ngx_pool_cleanup_add((*r).pool, 0).as_mut()?;
+        let data = Rc::into_raw(context).cast_mut();
+        letting_go.handler = Some(let_go);
+        letting_go.data = data.cast();
+        let cleanup = ngx_http_cleanup_add(r, 0).as_mut()?;
+        cleanup.handler = Some(request_gone);
+        cleanup.data = data.cast();
+        for (event, handler) in [
+            ((*data).news.get(), news_handler as unsafe extern "C" fn(*mut ngx_event_t)),
+            ((*data).deadline.get(), deadlines::handler),
+        ] {
+            (*event).data = data.cast();
+            (*event).handler = Some(handler);
+            (*event).log = (*(*r).connection).log;
+        }
+        *(*r).ctx.add((*ptr::addr_of!(ngx_http_wsgi_module)).ctx_index) = data.cast();
+    }
+    Some(())
+}

@@ -1,0 +1,146 @@
+//! What a thread keeps from one call for the next: values of environ, and objects.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::super::Thread;
+use super::harness::{Ask, code, new_thread};
+use crate::exchange::names::{self, Name};
+use crate::exchange::request::Entries;
+
+const OK: &str = "start_response('200 OK', [])\n";
+
+/// A setting that gives a name that requests may give, too.
+fn setting() -> Arc<Entries> {
+    let mut setting = Entries::default();
+    setting.push(names::SERVER_NAME, b"of the setting");
+    Arc::new(setting)
+}
+
+/// A call in `setting` that returns the value of an expression.
+fn value(expression: &str, setting: &Arc<Entries>) -> Ask {
+    code(&format!("{OK}return [repr({expression}).encode()]")).setting(setting)
+}
+
+fn text(thread: &mut Thread, ask: Ask) -> String {
+    ask.exchange(true).run_on(thread).text()
+}
+
+/// A small generator of numbers that look random.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+#[test]
+fn environ_is_the_request_whatever_came_before() {
+    let choices = [
+        names::SERVER_NAME,
+        names::PATH_INFO,
+        names::QUERY_STRING,
+        names::REQUEST_URI,
+        names::REMOTE_PORT,
+        names::HTTP_HOST,
+        names::HTTP_ACCEPT,
+        names::HTTP_COOKIE,
+        names::CONTENT_TYPE,
+        Name::Other(b"HTTP_X_OTHER"),
+        Name::Other(b"PATH_INFO"),
+    ];
+    let given = "sorted(item for item in environ.items() if type(item[1]) is str and item[0] != 'CODE')";
+    let always = ["SCRIPT_NAME", "SERVER_PROTOCOL", "DOCUMENT_ROOT", "REMOTE_ADDR", "SERVER_ADDR", "REQUEST_SCHEME"];
+    let empty = always.into_iter().chain(["SERVER_SOFTWARE", "SERVER_PORT", "PATH_INFO", "QUERY_STRING"]);
+    let empty: Vec<_> = empty.chain(["REQUEST_URI", "RAW_URI", "REMOTE_PORT"]).collect();
+    let (setting, mut thread, mut dice) = (setting(), new_thread(), Dice(1));
+    for _ in 0..500 {
+        let mut expected: BTreeMap<String, String> = empty.iter().map(|&key| (key.into(), String::new())).collect();
+        let others = [("REQUEST_METHOD", "GET"), ("SERVER_NAME", "of the setting"), ("wsgi.url_scheme", "http")];
+        expected.extend(others.map(|(key, value)| (key.into(), value.into())));
+        let mut ask = value(given, &setting);
+        // Of two minds: some requests are as the last one, some are quite another.
+        let alike = dice.below(3) > 0;
+        for name in choices {
+            for _ in 0..dice.below(if alike { 2 } else { 3 }) {
+                let long = "x".repeat(300 * (dice.below(20) == 0) as usize);
+                let value = format!("{}{long}", ["a", "b", ""][dice.below(if alike { 1 } else { 3 }) as usize]);
+                ask = ask.with(name, &value);
+                let key = String::from_utf8(name.bytes().to_vec()).unwrap();
+                if key == "REQUEST_URI" {
+                    expected.insert("RAW_URI".into(), value.clone());
+                }
+                expected.insert(key, value);
+            }
+        }
+        let expected: Vec<_> = expected.iter().map(|(key, value)| format!("('{key}', '{value}')")).collect();
+        assert_eq!(text(&mut thread, ask), format!("[{}]", expected.join(", ")));
+    }
+}
+
+#[test]
+fn objects_that_nobody_has_kept_serve_the_next_call() {
+    let (setting, mut thread) = (setting(), new_thread());
+    let objects = "(environ['wsgi.input'], environ['ngx_wsgi.client_disconnected'], start_response)";
+    let expression = format!("[id(it) for it in {objects}] + [environ['wsgi.input'].read()]");
+    let mut of = |body: &str| text(&mut thread, value(&expression, &setting).text_body(body));
+    let first = of("one");
+    assert_eq!(of("two"), first.replace("one", "two"));
+    assert_eq!(of("three"), first.replace("one", "three"));
+}
+
+#[test]
+fn objects_that_somebody_has_kept_stay_as_they_are() {
+    let (setting, mut thread) = (setting(), new_thread());
+    let keep = format!("kept['environ'], kept['start'] = environ, start_response\n{OK}return [b'']");
+    let pending = code(&keep).setting(&setting).text_body("mine").exchange(true);
+    let exchange = Arc::clone(&pending.exchange);
+    pending.run_on(&mut thread);
+    let others = "environ['wsgi.input'] is not kept['environ']['wsgi.input'] and start_response is not kept['start']";
+    for _ in 0..2 {
+        assert_eq!(text(&mut thread, value(others, &setting)), "True");
+    }
+    let mine = "(kept['environ']['wsgi.input'].read(), environ['wsgi.input'].read())";
+    assert_eq!(text(&mut thread, value(mine, &setting).text_body("other")), "(b'mine', b'other')");
+    // What the thread has of it keeps nothing alive.
+    assert_eq!(
+        text(&mut thread, value("[kept.pop('environ') and None, kept.pop('start') and None]", &setting)),
+        "[None, None]"
+    );
+    assert_eq!(Arc::strong_count(&exchange), 1);
+}
+
+#[test]
+fn a_call_leaves_nothing_of_itself_with_its_thread() {
+    let (setting, mut thread) = (setting(), new_thread());
+    for source in ["return [b'']", "raise ValueError", "return environ['wsgi.input']", "x = environ\nreturn iter('')"] {
+        let pending = code(&format!("{OK}{source}")).setting(&setting).text_body("a").exchange(true);
+        let exchange = Arc::clone(&pending.exchange);
+        pending.run_on(&mut thread);
+        assert_eq!(Arc::strong_count(&exchange), 1, "{source}");
+    }
+}
+
+#[test]
+fn an_object_between_two_calls_has_no_call() {
+    let (setting, mut thread) = (setting(), new_thread());
+    let path = "/of the thread that waits";
+    for _ in 0..3 {
+        text(&mut thread, value("0", &setting).with(names::PATH_INFO, path));
+    }
+    let search = format!(
+        "import gc
+found = []
+for it in gc.get_objects():
+    if type(it) is dict and it.get('PATH_INFO') == '{path}':
+        for step in (it['wsgi.input'].read, it['ngx_wsgi.client_disconnected'].is_set, lambda: next(it['wsgi.input'])):
+            try: found.append(step())
+            except RuntimeError as error: found.append(str(error))
+{OK}return [repr(found).encode()]"
+    );
+    assert_eq!(code(&search).run().text(), "['its call has ended', 'its call has ended', 'its call has ended']");
+    let own = "environ['wsgi.input'].read()";
+    assert_eq!(text(&mut thread, value(own, &setting).text_body("own")), "b'own'");
+}
