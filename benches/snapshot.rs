@@ -41,7 +41,7 @@ fn entries(headers: &[(&[u8], &[u8])]) -> Entries {
     entries.push(names::REMOTE_ADDR, b"192.0.2.17");
     entries.push_number(names::REMOTE_PORT, 50_123);
     for (name, value) in headers {
-        entries.push_header(name, &[value]);
+        entries.push_header(names::of_header(name), name, &[value]);
     }
     entries
 }

@@ -90,6 +90,47 @@ known! {
     "expect" => HTTP_EXPECT,
 }
 
+/// What differs from request to request, or is better not kept beyond its own.
+const CHANGING: [Name<'static>; 18] = [
+    AUTH_TYPE,
+    CONTENT_LENGTH,
+    HTTP_AUTHORIZATION,
+    HTTP_COOKIE,
+    HTTP_IF_MODIFIED_SINCE,
+    HTTP_IF_NONE_MATCH,
+    HTTP_RANGE,
+    HTTP_REFERER,
+    HTTP_X_CSRFTOKEN,
+    HTTP_X_FORWARDED_FOR,
+    HTTP_X_REAL_IP,
+    HTTP_X_REQUEST_ID,
+    PATH_INFO,
+    QUERY_STRING,
+    REMOTE_ADDR,
+    REMOTE_PORT,
+    REMOTE_USER,
+    REQUEST_URI,
+];
+
+/// Whether the next request is likely to have the same value.
+pub const fn is_stable(name: Name<'_>) -> bool {
+    const STABLE: [bool; KNOWN.len()] = {
+        let mut stable = [true; KNOWN.len()];
+        let mut index = 0;
+        while index < CHANGING.len() {
+            if let Name::Known(known) = CHANGING[index] {
+                stable[known as usize] = false;
+            }
+            index += 1;
+        }
+        stable
+    };
+    match name {
+        Name::Known(index) => (index as usize) < STABLE.len() && STABLE[index as usize],
+        Name::Other(_) => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::body::Body;
-use super::names::Name;
+use super::names::{self, Name};
 
 /// Marks an entry whose key is spelt out.
 const SPELT: u8 = u8::MAX;
@@ -32,24 +32,28 @@ impl Request {
 /// Entries of environ, one behind the other in one allocation:
 /// `known name: u8` or `255, key length: u16, key`, then `value length: u32, value`.
 #[derive(Debug, Default)]
-pub struct Entries(Vec<u8>);
+pub struct Entries {
+    bytes: Vec<u8>,
+    stable: usize,
+}
 
 impl Entries {
     /// Makes room for so many bytes: a guess that saves a reallocation.
     pub fn reserve(&mut self, bytes: usize) {
-        self.0.reserve(bytes);
+        self.bytes.reserve(bytes);
     }
 
     /// Drops the entries, and keeps their memory if it is not much.
     pub fn clear(&mut self) {
-        self.0.clear();
-        self.0.shrink_to(MOST_KEPT);
+        self.bytes.clear();
+        self.stable = 0;
+        self.bytes.shrink_to(MOST_KEPT);
     }
 
     /// How much memory they have, in bytes.
     #[cfg(test)]
     pub fn memory(&self) -> usize {
-        self.0.capacity()
+        self.bytes.capacity()
     }
 
     /// Adds an entry; the value is the concatenation of `parts`. A later entry of a name wins.
@@ -59,7 +63,7 @@ impl Entries {
         let length: usize = parts.iter().map(|part| part.len()).sum();
         if self.push_start(name, length) {
             for part in parts {
-                self.0.extend_from_slice(part);
+                self.bytes.extend_from_slice(part);
             }
         }
     }
@@ -68,7 +72,7 @@ impl Entries {
     #[inline]
     pub fn push(&mut self, name: Name<'_>, value: &[u8]) {
         if self.push_start(name, value.len()) {
-            self.0.extend_from_slice(value);
+            self.bytes.extend_from_slice(value);
         }
     }
 
@@ -83,21 +87,22 @@ impl Entries {
         let Ok(length) = u32::try_from(length) else { return false };
         let [a, b, c, d] = length.to_ne_bytes();
         match name {
-            Name::Known(index) => self.0.extend_from_slice(&[index, a, b, c, d]),
+            Name::Known(index) => self.bytes.extend_from_slice(&[index, a, b, c, d]),
             Name::Other(key) => {
                 let Ok(key_length) = u16::try_from(key.len()) else { return false };
-                self.0.push(SPELT);
-                self.0.extend_from_slice(&key_length.to_ne_bytes());
-                self.0.extend_from_slice(key);
-                self.0.extend_from_slice(&[a, b, c, d]);
+                self.bytes.push(SPELT);
+                self.bytes.extend_from_slice(&key_length.to_ne_bytes());
+                self.bytes.extend_from_slice(key);
+                self.bytes.extend_from_slice(&[a, b, c, d]);
             }
         }
         true
     }
 
-    /// Adds a request header under its `HTTP_` name: upper case, every other byte than a letter or digit `_`.
-    pub fn push_header(&mut self, lower: &[u8], parts: &[&[u8]]) {
-        if let Some(name) = super::names::of_header(lower) {
+    /// Adds a request header: under `name`, or if it has none under its `HTTP_` name (upper case, every other byte than
+    /// a letter or digit `_`).
+    pub fn push_header(&mut self, name: Option<Name<'_>>, lower: &[u8], parts: &[&[u8]]) {
+        if let Some(name) = name {
             return self.push_parts(name, parts);
         }
         let mut key = Vec::with_capacity(5 + lower.len());
@@ -105,9 +110,27 @@ impl Entries {
         self.push_parts(Name::Other(&key), parts);
     }
 
+    /// The entries so far are such as the next request is likely to have, too ([`names::is_stable`]). None of that kind
+    /// comes behind them, unless spelt out.
+    pub fn end_stable(&mut self) {
+        debug_assert!(self.iter().all(|(name, _)| names::is_stable(name)));
+        self.stable = self.bytes.len();
+    }
+
+    /// Entries up to [`Self::end_stable`], as they lie in memory: where these bytes are the same, so are the entries.
+    pub fn stable_bytes(&self) -> &[u8] {
+        &self.bytes[..self.stable]
+    }
+
     /// The entries in the order in which they were added.
     pub fn iter(&self) -> Iter<'_> {
-        Iter { rest: &self.0 }
+        Iter { rest: &self.bytes }
+    }
+
+    /// Those up to [`Self::end_stable`], and the rest.
+    pub fn parts(&self) -> [Iter<'_>; 2] {
+        let (stable, rest) = self.bytes.split_at(self.stable);
+        [Iter { rest: stable }, Iter { rest }]
     }
 
     /// The value of the last entry of `name`.
@@ -154,20 +177,22 @@ impl<'a> Iterator for Iter<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::names;
     use super::*;
 
     #[test]
     fn entries_come_back_in_order() {
         let mut entries = Entries::default();
         entries.reserve(64);
+        entries.push_header(names::of_header(b"host"), b"host", &[b"example.org"]);
+        entries.end_stable();
         entries.push_parts(names::PATH_INFO, &[b"/a", b"/b"]);
-        entries.push_header(b"x-frob", &[b""]);
-        entries.push_header(b"host", &[b"example.org"]);
+        entries.push_header(None, b"x-frob", &[b""]);
         entries.push(Name::Other(b"UID_SET"), b"1");
         let all: Vec<_> = entries.iter().map(|(name, value)| (name.bytes(), value)).collect();
+        let [stable, rest] = entries.parts();
+        assert_eq!((stable.count(), rest.count()), (1, 3));
         let expected: Vec<(&[u8], &[u8])> =
-            vec![(b"PATH_INFO", b"/a/b"), (b"HTTP_X_FROB", b""), (b"HTTP_HOST", b"example.org"), (b"UID_SET", b"1")];
+            vec![(b"HTTP_HOST", b"example.org"), (b"PATH_INFO", b"/a/b"), (b"HTTP_X_FROB", b""), (b"UID_SET", b"1")];
         assert_eq!(all, expected);
     }
 

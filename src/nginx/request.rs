@@ -39,12 +39,15 @@ pub(crate) unsafe fn snapshot(
         // Of pipelined requests the buffer has several.
         let head = (*r).header_in.as_ref().map_or(0, |head| head.pos.addr() - head.start.addr());
         own.reserve((BESIDE_HEAD + head).min(MOST_ROOM));
-        request_line(&mut own, r, location)?;
-        client(&mut own, r);
+        let path_info = method_and_mount(&mut own, r, location)?;
         not_in_setting(&mut own, &setting, r, main)?;
         if location.pass_request_headers != 0 {
             headers(&mut own, r, &params);
+        } else {
+            own.end_stable();
         }
+        target(&mut own, r, path_info);
+        client(&mut own, r);
         let has_body = location.pass_request_body != 0 && wsgi_request_body_no_buffering(r) == 0;
         let body = if has_body { body::take(r)? } else { Body::default() };
         if let Some(length) = body_length(r, body.length()) {
@@ -82,22 +85,37 @@ unsafe fn complex_value<'a>(r: *mut ngx_http_request_t, value: &ngx_http_complex
     unsafe { (ngx_http_complex_value(r, ptr::from_ref(value).cast_mut(), &mut text) == OK).then(|| bytes(text)) }
 }
 
+/// Returns PATH_INFO.
+///
 /// # Safety
 /// As [`snapshot`].
-unsafe fn request_line(own: &mut Entries, r: *mut ngx_http_request_t, location: &LocConf) -> Option<()> {
+unsafe fn method_and_mount<'a>(own: &mut Entries, r: *mut ngx_http_request_t, location: &LocConf) -> Option<&'a [u8]> {
     // SAFETY: the strings of a request live as long as it does.
     unsafe {
         let mount = location.script_name.as_ref().map_or(Some(&[][..]), |prefix| complex_value(r, prefix))?;
         let (script_name, path_info) = split_path(mount, bytes((*r).uri));
-        let r = &*r;
-        own.push(names::REQUEST_METHOD, bytes(r.method_name));
-        own.push(names::SCRIPT_NAME, script_name);
-        own.push(names::PATH_INFO, path_info);
-        own.push(names::QUERY_STRING, bytes(r.args));
-        own.push(names::REQUEST_URI, bytes(r.unparsed_uri));
-        let protocol = bytes(r.http_protocol);
+        own.push(names::REQUEST_METHOD, bytes((*r).method_name));
+        let protocol = bytes((*r).http_protocol);
         own.push(names::SERVER_PROTOCOL, if protocol.is_empty() { b"HTTP/0.9" } else { protocol });
-        Some(())
+        push_unless_empty(own, names::SCRIPT_NAME, script_name);
+        Some(path_info)
+    }
+}
+
+/// # Safety
+/// As [`snapshot`].
+unsafe fn target(own: &mut Entries, r: *mut ngx_http_request_t, path_info: &[u8]) {
+    // SAFETY: as above.
+    let (query, uri) = unsafe { (bytes((*r).args), bytes((*r).unparsed_uri)) };
+    own.push(names::PATH_INFO, path_info);
+    own.push(names::REQUEST_URI, uri);
+    push_unless_empty(own, names::QUERY_STRING, query);
+}
+
+/// Adds an entry that is the empty string where it is not given.
+fn push_unless_empty(own: &mut Entries, name: Name<'_>, value: &[u8]) {
+    if !value.is_empty() {
+        own.push(name, value);
     }
 }
 
@@ -199,27 +217,36 @@ unsafe fn auth_basic_is_on(r: *mut ngx_http_request_t) -> bool {
     }
 }
 
-/// The headers under their `HTTP_` names, repeats joined.
+/// The headers under their `HTTP_` names, repeats joined: those that the next request is likely to have, too, first.
 ///
 /// # Safety
 /// As [`snapshot`].
 unsafe fn headers(own: &mut Entries, r: *mut ngx_http_request_t, params: &[(&Param, &[u8])]) {
     // SAFETY: as the caller vouches; header lists hold ngx_table_elt_t.
     let list = unsafe { list_items::<ngx_table_elt_t>(&(*r).headers_in.headers) };
-    let all: SmallVec<[Header<'_>; 24]> = list
-        .filter(|header| header.hash != 0)
+    let mut all = SmallVec::<[Header<'_>; 24]>::new();
+    for header in list.filter(|header| header.hash != 0) {
         // SAFETY: a header's strings live as long as the request; the lower-case key is as long as the key.
-        .map(|header| unsafe {
-            let lower = bytes(ngx_str_t { len: header.key.len, data: header.lowcase_key });
-            Header { hash: header.hash, lower, value: trimmed(bytes(header.value)) }
-        })
-        .collect();
+        let (lower, value) = unsafe {
+            (bytes(ngx_str_t { len: header.key.len, data: header.lowcase_key }), trimmed(bytes(header.value)))
+        };
+        all.push(Header { hash: header.hash, lower, value });
+    }
     // SAFETY: as the caller vouches.
     let host = unsafe { absolute_form_host(r) };
     let overridden = |lower: &[u8]| {
         params.iter().any(|(param, _)| param.name.strip_prefix(b"HTTP_").is_some_and(|rest| same_name(rest, lower)))
     };
     let mut repeats = repeats(&all);
+    let mut push = |own: &mut Entries, index: usize, name: Option<Name<'_>>| {
+        let Header { lower, value, .. } = all[index];
+        match repeats.values(&all, index) {
+            Repeated::No => own.push_header(name, lower, &[value]),
+            Repeated::First(parts) => own.push_header(name, lower, &parts),
+            Repeated::Later => {}
+        }
+    };
+    let mut later = SmallVec::<[(usize, Option<Name<'_>>); 16]>::new();
     for (index, header) in all.iter().enumerate() {
         match header.lower {
             b"content-type" => own.push(names::CONTENT_TYPE, header.value),
@@ -227,15 +254,18 @@ unsafe fn headers(own: &mut Entries, r: *mut ngx_http_request_t, params: &[(&Par
             b"content-length" | b"transfer-encoding" | b"proxy" => {}
             b"host" if host.is_some() => {}
             lower if overridden(lower) => {}
-            lower => match repeats.values(&all, index) {
-                Repeated::No => own.push_header(lower, &[header.value]),
-                Repeated::First(parts) => own.push_header(lower, &parts),
-                Repeated::Later => {}
+            lower => match names::of_header(lower) {
+                Some(name) if names::is_stable(name) => push(own, index, Some(name)),
+                name => later.push((index, name)),
             },
         }
     }
     if let Some(host) = host {
         own.push(names::HTTP_HOST, host);
+    }
+    own.end_stable();
+    for &(index, name) in &later {
+        push(own, index, name);
     }
 }
 

@@ -1,9 +1,9 @@
 //! The environ dictionary of a call: a copy of a template, filled from the request's snapshot.
 
-use super::familiar::{OtherKeys, Template};
+use super::familiar::{OtherKeys, Template, Told};
 use super::object::{Attached, Object, Py, Result};
 use crate::exchange::names::{self, KNOWN, Name};
-use crate::exchange::request::Request;
+use crate::exchange::request::{Iter, Request};
 
 /// Keys that are always there; a request that does not have one leaves it empty.
 pub(super) const ALWAYS: [Name<'static>; 14] = [
@@ -115,37 +115,61 @@ impl Keys {
         others: &mut OtherKeys,
     ) -> Result<'py, Environ<'py>> {
         let dict = template.copy(py)?;
-        let (mut https, mut scheme_given, mut is_head) = (template.https, false, false);
-        for (name, bytes) in request.own.iter() {
+        let (bytes, [stable, rest]) = (request.own.stable_bytes(), request.own.parts());
+        debug_assert!(bytes.is_empty() || rest.clone().all(|(name, _)| !names::is_stable(name)));
+        let mut told = Told { https: template.https, ..Told::default() };
+        match template.has_all(bytes) {
+            Some(before) => told = before,
+            None => {
+                self.fill(&dict, stable, template, others, &mut told)?;
+                template.note(bytes, told);
+            }
+        }
+        self.fill(&dict, rest, template, others, &mut told)?;
+        if template.has_more() {
+            template.take_away(&dict, self, &request.own)?;
+            // They may have been known keys, spelt out.
+            let spelt_out = request.own.iter().filter(|(name, _)| matches!(name, Name::Other(_)));
+            for (name, bytes) in spelt_out {
+                dict.set_item(&self.key(py, name)?, &py.latin1(bytes)?)?;
+            }
+        }
+        if told.https != template.https && !told.scheme_given {
+            self.set_scheme(&dict, told.https)?;
+        }
+        Ok(Environ { dict, is_head: told.is_head })
+    }
+
+    /// Sets what entries have and the copy of the template has not.
+    #[inline]
+    fn fill<'py>(
+        &self,
+        dict: &Object<'py>,
+        entries: Iter<'_>,
+        template: &mut Template,
+        others: &mut OtherKeys,
+        told: &mut Told,
+    ) -> Result<'py, ()> {
+        let py = dict.py();
+        for (name, bytes) in entries {
             match name {
                 Name::Known(index) => {
                     match name {
-                        names::HTTPS => https = is_on(bytes),
-                        names::REQUEST_METHOD => is_head = bytes == b"HEAD",
+                        names::HTTPS => told.https = is_on(bytes),
+                        names::REQUEST_METHOD => told.is_head = bytes == b"HEAD",
                         _ => {}
                     }
-                    template.set(&dict, self, index, bytes)?;
+                    template.set(dict, self, index, bytes)?;
                 }
                 Name::Other(key) => {
-                    https = if key == HTTPS { is_on(bytes) } else { https };
-                    scheme_given |= key == URL_SCHEME;
+                    told.https = if key == HTTPS { is_on(bytes) } else { told.https };
+                    told.scheme_given |= key == URL_SCHEME;
+                    template.note_other();
                     dict.set_item(&others.get(py, key)?, &py.latin1(bytes)?)?;
                 }
             }
         }
-        if template.has_more() {
-            template.take_away(&dict, self)?;
-            // They may have been known keys, spelt out.
-            for (name, bytes) in request.own.iter() {
-                if let Name::Other(key) = name {
-                    dict.set_item(&others.get(py, key)?, &py.latin1(bytes)?)?;
-                }
-            }
-        }
-        if https != template.https && !scheme_given {
-            self.set_scheme(&dict, https)?;
-        }
-        Ok(Environ { dict, is_head })
+        Ok(())
     }
 
     /// Sets a known key.

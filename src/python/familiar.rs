@@ -16,30 +16,16 @@ use crate::exchange::Exchange;
 use crate::exchange::names::{self, KNOWN, Name};
 use crate::exchange::request::Entries;
 
-/// Values that differ from request to request, or that are better not kept.
-const UNFAMILIAR: [&str; 15] = [
-    "AUTH_TYPE",
-    "CONTENT_LENGTH",
-    "HTTP_AUTHORIZATION",
-    "HTTP_COOKIE",
-    "HTTP_IF_MODIFIED_SINCE",
-    "HTTP_IF_NONE_MATCH",
-    "HTTP_RANGE",
-    "HTTP_REFERER",
-    "HTTP_X_CSRFTOKEN",
-    "HTTP_X_FORWARDED_FOR",
-    "HTTP_X_REAL_IP",
-    "HTTP_X_REQUEST_ID",
-    "QUERY_STRING",
-    "REMOTE_PORT",
-    "REMOTE_USER",
-];
+/// Such as are worth a look, though they differ from request to request as a rule.
+const WORTH_A_LOOK: [Name<'static>; 3] = [names::PATH_INFO, names::REMOTE_ADDR, names::REQUEST_URI];
 /// So many keys that are not known ones are remembered by a thread.
 const MOST_KEYS: usize = 32;
 /// So many templates a thread has.
 const MOST_TEMPLATES: usize = 32;
 /// A longer text is not remembered.
 const LONGEST: usize = 256;
+/// Nor are stable entries that take more memory, in bytes.
+const MOST_STABLE: usize = 2048;
 
 /// What a thread remembers.
 #[derive(Default)]
@@ -66,6 +52,12 @@ pub(super) struct Template {
     pub(super) https: bool,
     /// By index into [`KNOWN`].
     values: Vec<Value>,
+    /// The stable entries of a request of which all are in `dict` as they were in that request; empty where there is none.
+    stable: Vec<u8>,
+    /// What came of them.
+    seen: Seen,
+    /// Something has been set in the copy only.
+    is_loose: bool,
     /// How many of `values` differ between `dict` and `base`, and how many of these the request at hand has.
     added: usize,
     met: usize,
@@ -88,6 +80,24 @@ struct Value {
     is_current: bool,
     /// The last request that had the key.
     turn: u32,
+}
+
+/// What the entries of a request tell besides.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Told {
+    /// The client's side is TLS.
+    pub(super) https: bool,
+    /// `wsgi.url_scheme` is among them.
+    pub(super) scheme_given: bool,
+    /// The method is HEAD.
+    pub(super) is_head: bool,
+}
+
+/// What entries have told, and how many of them are among those by which `dict` differs.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    told: Told,
+    met: usize,
 }
 
 /// Objects of one call alone.
@@ -154,19 +164,23 @@ impl Template {
         }
         keys.set_scheme(&base, https)?;
         let dict = base.copy_dict()?;
-        let value = |(index, key): (usize, &&str)| {
-            let name = Name::Known(index as u8);
-            let last = if UNFAMILIAR.contains(key) { None } else { Some(py.text("")?.keep()) };
+        let value = |index| {
+            let name = Name::Known(index);
+            let remembered = names::is_stable(name) || WORTH_A_LOOK.contains(&name);
+            let last = if remembered { Some(py.text("")?.keep()) } else { None };
             let is_empty_at_first = ALWAYS.contains(&name) && setting.get(name).is_none();
             Ok(Value { last, is_empty_at_first, is_added: false, is_current: is_empty_at_first, turn: 0 })
         };
         Ok(Self {
             of_pool: of_pool.clone().keep(),
             setting: Arc::clone(setting),
-            values: KNOWN.iter().enumerate().map(value).collect::<Result<_>>()?,
+            values: (0..KNOWN.len() as u8).map(value).collect::<Result<_>>()?,
             base: base.keep(),
             dict: dict.keep(),
             https,
+            stable: Vec::new(),
+            seen: Seen::default(),
+            is_loose: false,
             added: 0,
             met: 0,
             turn: 0,
@@ -207,15 +221,41 @@ impl Template {
         self.dict.get(py).copy_dict()
     }
 
+    /// What stable entries tell, if the copy has them already.
+    #[inline]
+    pub(super) fn has_all(&mut self, stable: &[u8]) -> Option<Told> {
+        self.is_loose = false;
+        if stable.is_empty() || self.stable != stable {
+            self.stable.clear();
+            return None;
+        }
+        self.met = self.seen.met;
+        Some(self.seen.told)
+    }
+
+    /// Stable entries have been set, and told that.
+    pub(super) fn note(&mut self, stable: &[u8], told: Told) {
+        if !self.is_loose && stable.len() <= MOST_STABLE {
+            self.stable.extend_from_slice(stable);
+            self.seen = Seen { told, met: self.met };
+        }
+    }
+
     /// Sets a known key in the copy.
     #[inline]
     pub(super) fn set<'py>(&mut self, copy: &Object<'py>, keys: &Keys, index: u8, bytes: &[u8]) -> Result<'py, ()> {
         let py = copy.py();
-        let Some(value) = self.values.get_mut(index as usize) else { return keys.set(copy, index, &py.latin1(bytes)?) };
+        let Some(value) = self.values.get_mut(index as usize) else {
+            self.is_loose = true;
+            return keys.set(copy, index, &py.latin1(bytes)?);
+        };
         let is_first = mem::replace(&mut value.turn, self.turn) != self.turn;
         let Some(last) = &mut value.last else {
-            let is_there = is_first && value.is_empty_at_first && bytes.is_empty();
-            return if is_there { Ok(()) } else { keys.set(copy, index, &py.latin1(bytes)?) };
+            if is_first && value.is_empty_at_first && bytes.is_empty() {
+                return Ok(());
+            }
+            self.is_loose = true;
+            return keys.set(copy, index, &py.latin1(bytes)?);
         };
         self.met += usize::from(is_first && value.is_added);
         if last.get(py).as_latin1() != Ok(bytes) {
@@ -225,6 +265,7 @@ impl Template {
             if bytes.len() <= LONGEST {
                 drop(mem::replace(last, new.keep()).release(py));
             }
+            self.is_loose = true;
         } else if !value.is_current {
             for dict in [copy, self.dict.get(py)] {
                 keys.set(dict, index, last.get(py))?;
@@ -238,6 +279,12 @@ impl Template {
         Ok(())
     }
 
+    /// Notes that another key than the known ones has been set in the copy.
+    #[inline]
+    pub(super) fn note_other(&mut self) {
+        self.is_loose = true;
+    }
+
     /// Whether the copy has keys that the request at hand does not have.
     #[inline]
     pub(super) fn has_more(&self) -> bool {
@@ -246,8 +293,14 @@ impl Template {
 
     /// Takes them away, from the copy and for the next requests.
     #[cold]
-    pub(super) fn take_away<'py>(&mut self, copy: &Object<'py>, keys: &Keys) -> Result<'py, ()> {
+    pub(super) fn take_away<'py>(&mut self, copy: &Object<'py>, keys: &Keys, own: &Entries) -> Result<'py, ()> {
         let py = copy.py();
+        // Stable ones may not have been looked at.
+        for (name, _) in own.iter() {
+            if let Name::Known(index) = name {
+                self.values.get_mut(index as usize).into_iter().for_each(|value| value.turn = self.turn);
+            }
+        }
         for (index, value) in self.values.iter_mut().enumerate() {
             if value.is_added && value.turn != self.turn {
                 for dict in [copy, self.dict.get(py)] {

@@ -161,6 +161,12 @@ impl Ask {
         self
     }
 
+    /// What was given so far is stable.
+    pub(super) fn end_stable(mut self) -> Self {
+        self.request.own.end_stable();
+        self
+    }
+
     pub(super) fn setting(mut self, setting: &Arc<Entries>) -> Self {
         self.request.setting = Arc::clone(setting);
         self
