@@ -33,10 +33,10 @@ pub struct Fields {
 const LENGTH: usize = size_of::<usize>();
 
 impl Fields {
-    /// None yet, in this memory, which has room then for so many of the usual length.
+    /// None yet, in this memory, which has room then for so many of the usual length, if they are not too many.
     pub fn with_room(mut memory: Vec<u8>, fields: usize) -> Self {
         memory.clear();
-        memory.reserve(fields * 64);
+        memory.reserve(fields.min(64) * 64);
         Self { bytes: memory, count: 0, body: 0 }
     }
 
