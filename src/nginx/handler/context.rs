@@ -16,6 +16,7 @@ use nginx_sys::*;
 
 use super::{news_handler, request_gone};
 use crate::exchange::Exchange;
+use crate::exchange::response::Head;
 use crate::nginx::deadlines;
 use crate::nginx::ffi::guard;
 use crate::nginx::module::ngx_http_wsgi_module;
@@ -47,8 +48,8 @@ pub(crate) struct Context {
     pub(in crate::nginx) last_activity: Cell<u64>,
     /// What nginx receives a streamed body into, where that is memory of the inbox's.
     pub(in crate::nginx) lent: Cell<Vec<u8>>,
-    /// The memory that the response's header fields, and its body if it is a small one, are in: nginx points there.
-    pub(super) response: Cell<Vec<u8>>,
+    /// The response's head, and its body if it is a small one: nginx points into it.
+    pub(super) head: OnceCell<Head>,
     /// What is on its way through nginx's filters.
     pub(crate) out: RefCell<Outgoing>,
 }
@@ -71,7 +72,8 @@ impl Drop for Held {
         let mut context = unsafe { ManuallyDrop::take(&mut self.0) };
         let (Some(over), Some(worker)) = (Rc::get_mut(&mut context), worker()) else { return };
         if let Some(exchange) = over.exchange.take() {
-            worker.spare.borrow_mut().add(exchange, over.response.take());
+            let memory = over.head.take().map(|head| head.fields.into_memory()).unwrap_or_default();
+            worker.spare.borrow_mut().add(exchange, memory);
         }
         *over = Context::new(ptr::null_mut());
         let mut spare = worker.contexts.borrow_mut();
@@ -97,7 +99,7 @@ impl Context {
             buffering: Cell::new(false),
             last_activity: Cell::new(0),
             lent: Cell::default(),
-            response: Cell::default(),
+            head: OnceCell::new(),
             out: RefCell::default(),
         }
     }

@@ -1,7 +1,6 @@
 //! From the exchange to the client: what the application has sent, and a client that takes it.
 
 use std::ffi::c_void;
-use std::ptr;
 
 use nginx_sys::*;
 
@@ -34,18 +33,15 @@ impl Context {
         }
         let mut small: &[u8] = &[];
         if let Some(head) = head {
-            let sent = self.send_head(&head);
-            let body = ptr::from_ref(head.fields.body());
-            self.response.set(head.fields.into_memory());
-            let Some(rc) = sent else { return };
+            // Before nginx points into it.
+            let head = self.head.get_or_init(|| head);
+            let Some(rc) = self.send_head(head) else { return };
             if rc == ERROR || rc > OK {
                 return self.finish(rc);
             }
-            // SAFETY: as above; the memory is the context's, which has it as it is until it goes itself.
-            unsafe {
-                self.discard.set(wsgi_header_only(self.r) != 0);
-                small = &*body;
-            }
+            // SAFETY: as above.
+            self.discard.set(unsafe { wsgi_header_only(self.r) } != 0);
+            small = head.fields.body();
         }
         let end = match end {
             Some(End::Failed(failure)) if !self.head_sent.get() => return self.fail(&failure),
