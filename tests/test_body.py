@@ -20,6 +20,7 @@ LOCATIONS = """
     location /bare-file { client_body_in_file_only clean; wsgi_pass body:bare; }
     location /file-only { client_body_in_file_only clean; wsgi_pass body; }
     location /streamed { wsgi_request_buffering off; wsgi_pass body; }
+    location /streamed/any { wsgi_request_buffering off; wsgi_pass body:answer; }
     location /single { client_body_in_single_buffer on; wsgi_pass body; }
     location /small { client_max_body_size 100; wsgi_pass gates; }
     location /gate { wsgi_param test.dir @DIR@; wsgi_pass gates pool=one; }
@@ -93,13 +94,17 @@ def test_streamed(server, size):
     assert check(http2.fetch(port, "/streamed", "POST", headers, body), body)["content_length"] == str(size)
 
 
-@pytest.mark.parametrize("how", ["by&size=1000", "by&size=65536", "by&size=100001", "readline"])
-def test_streamed_in_bursts(server, how):
-    """What is received with memory of the module's own fills it, fills half of it, or hardly any; or comes byte by byte."""
+WAYS = ["by&size=1000", "by&size=65536", "by&size=100001", "readline"]
+
+
+@pytest.mark.parametrize("path", [f"?how={way}" for way in WAYS] + [f"/any?how=mixed&size={size}" for size in (40_000, 65_536)])
+def test_streamed_in_bursts(server, path):
+    """What is received with memory of the module's own, or the reader's, fills it, fills half of it, or hardly any; or comes
+    byte by byte."""
     chance = random.Random(7)
     body = noise(1_000_000) + noise(30_000) * 40
     with http1.Connection(server.port) as connection:
-        connection.request(f"/streamed?how={how}", "POST", {"Content-Length": str(len(body))})
+        connection.request(f"/streamed{path}", "POST", {"Content-Length": str(len(body))})
         start = 0
         while start < len(body):
             end = start + chance.choice([1, 500, 16_384, 40_000, 65_536, 200_000])
@@ -108,6 +113,13 @@ def test_streamed_in_bursts(server, how):
             if chance.random() < 0.5:
                 threading.Event().wait(0.003)
         check(connection.response(), body)
+
+
+@pytest.mark.parametrize("size", [32_768, 50_000, 65_536, 131_072, 1_000_000])
+@pytest.mark.parametrize("how", ["by", "mixed"])
+def test_streamed_at_full_speed(server, how, size):
+    body = noise(4_000_001)
+    check(http1.fetch(server, f"/streamed/any?how={how}&size={size}", "POST", body=body), body)
 
 
 def test_clients_that_leave_while_their_body_streams(server):

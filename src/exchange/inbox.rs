@@ -1,8 +1,13 @@
 //! A request body that streams: the event loop fills it, the thread that reads `wsgi.input` empties it.
+//!
+//! A reader that asks for the same size again and again lends memory of that size, so that what it will ask for next is
+//! received where it is wanted. One thread reads at a time.
 
-use std::cmp;
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::{cmp, fmt};
+
+use super::piece::{Piece, Room};
 
 /// Why a streamed body has no more bytes to come, though it has not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,17 +18,26 @@ pub enum Broken {
     TimedOut,
 }
 
-/// How much memory [`Inbox::spare`] gives, in bytes.
+/// How much memory [`Inbox::spare`] gives, in bytes, where none is lent.
 pub const PIECE: usize = 64 << 10;
 
 /// How many pieces of memory are kept to be used again.
 const SPARE: usize = 4;
 
+/// So many times the limit may wait when the client sends, and the reader reads, as fast as the other.
+const FAST: usize = 4;
+
 #[derive(Debug, Default)]
 struct State {
-    pieces: VecDeque<Vec<u8>>,
+    pieces: VecDeque<Piece>,
     /// How much is in `pieces`, in bytes.
     waiting: usize,
+    /// How much has been fed, in bytes.
+    fed: u64,
+    /// How much may wait before the event loop stops reading, in bytes.
+    limit: usize,
+    /// The limit is that for fast clients.
+    is_wide: bool,
     over: Option<Result<(), Broken>>,
     /// The event loop has stopped reading from the client, for lack of room.
     paused: bool,
@@ -31,6 +45,26 @@ struct State {
     awaited: usize,
     /// Memory of pieces that have been read.
     spare: Vec<Vec<u8>>,
+    loan: Loan,
+}
+
+/// What the reader has lent.
+#[derive(Default)]
+struct Loan {
+    /// The size of its reads, in bytes; 0: it has lent nothing.
+    size: usize,
+    /// Where in the body one of them begins.
+    origin: u64,
+    /// Memory of that size that is not in use.
+    rooms: Vec<Box<dyn Room>>,
+    /// How many there are, in use or not, of whatever size.
+    count: usize,
+}
+
+impl fmt::Debug for Loan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} times {} bytes, {} not in use", self.count, self.size, self.rooms.len())
+    }
 }
 
 impl State {
@@ -38,12 +72,28 @@ impl State {
     fn is_met(&self) -> bool {
         self.awaited > 0 && (self.waiting >= self.awaited || self.over.is_some())
     }
+
+    /// Takes the next piece. The second value: the event loop should be told that there is room again.
+    fn pop(&mut self) -> Option<(Piece, bool)> {
+        let piece = self.pieces.pop_front()?;
+        self.waiting -= piece.len();
+        self.loan.count -= usize::from(piece.is_lent());
+        // Half empty, so that the two sides do not wake each other for every piece.
+        Some((piece, self.paused && self.waiting <= self.limit / 2))
+    }
+
+    /// Keeps memory to be used again.
+    fn keep(&mut self, memory: Vec<u8>) {
+        if memory.capacity() >= PIECE && self.spare.len() < SPARE {
+            self.spare.push(memory);
+        }
+    }
 }
 
 /// The piece that is being read.
 #[derive(Debug, Default)]
 struct Front {
-    piece: Vec<u8>,
+    piece: Piece,
     /// How much of it has been read, in bytes.
     taken: usize,
 }
@@ -51,7 +101,7 @@ struct Front {
 impl Front {
     /// Copies as much as it has and fits; returns how much that is, in bytes.
     fn copy_to(&mut self, buffer: &mut [u8]) -> usize {
-        let rest = &self.piece[self.taken..];
+        let rest = &self.piece.bytes()[self.taken..];
         let count = cmp::min(rest.len(), buffer.len());
         buffer[..count].copy_from_slice(&rest[..count]);
         self.taken += count;
@@ -66,7 +116,6 @@ pub struct Inbox {
     /// The reader's alone: so that the event loop never waits for a copy. It is locked before the state.
     front: Mutex<Front>,
     arrived: Condvar,
-    limit: usize,
 }
 
 /// What a read gave.
@@ -78,10 +127,22 @@ pub enum Read {
     Pending,
 }
 
+/// What [`Inbox::take`] gave.
+#[derive(Debug)]
+pub enum Taken {
+    /// All of it, in lent memory.
+    Whole(Piece),
+    /// Nothing yet.
+    Pending,
+    /// What is next has to be read with [`Inbox::try_read`].
+    Other,
+}
+
 impl Inbox {
     /// An inbox that asks for more while less than `limit` bytes wait in it.
     pub fn new(limit: usize) -> Self {
-        Self { state: Mutex::default(), front: Mutex::default(), arrived: Condvar::new(), limit }
+        let state = Mutex::new(State { limit, ..State::default() });
+        Self { state, front: Mutex::default(), arrived: Condvar::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -89,27 +150,65 @@ impl Inbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Empty memory for [`PIECE`] bytes, to be filled and fed; for none, where none is left.
-    pub fn spare(&self) -> Vec<u8> {
-        let spare = self.state().spare.pop();
-        spare.unwrap_or_else(|| {
+    fn front(&self) -> MutexGuard<'_, Front> {
+        self.front.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Memory for what comes when `ahead` bytes more have been fed: lent, if a read may begin there, else up to where one
+    /// may. An empty piece without any, where none is left.
+    pub fn spare(&self, ahead: usize) -> Piece {
+        let mut state = self.state();
+        let at = state.fed + ahead as u64;
+        let loan = &mut state.loan;
+        let gap = match loan.size {
+            0 => PIECE,
+            size => size - (at.saturating_sub(loan.origin) % size as u64) as usize,
+        };
+        if gap == loan.size {
+            if let Some(room) = loan.rooms.pop() {
+                return Piece::lent(room);
+            }
+        }
+        let spare = state.spare.pop();
+        let memory = spare.unwrap_or_else(|| {
             let mut new = Vec::new();
             let _ = new.try_reserve_exact(PIECE);
             new
-        })
+        });
+        Piece::empty(memory, cmp::min(gap, PIECE))
+    }
+
+    /// Takes memory back that [`Self::spare`] gave.
+    pub fn give_back(&self, unused: Piece) {
+        let mut state = self.state();
+        let unwanted = match unused.into_memory() {
+            Ok(memory) => return state.keep(memory),
+            Err(room) if room.memory().1 == state.loan.size => return state.loan.rooms.push(room),
+            Err(room) => room,
+        };
+        state.loan.count -= 1;
+        drop(state);
+        drop(unwanted);
     }
 
     /// Adds what the client has sent. False: enough waits, read no more until [`Self::resume`] says so.
     ///
     /// Who waits is woken when the inbox is half full, or by [`Self::flush`]: not for each of several pieces.
-    pub fn feed(&self, piece: Vec<u8>) -> bool {
-        let mut state = self.state();
+    pub fn feed(&self, piece: impl Into<Piece>) -> bool {
+        let (mut state, piece) = (self.state(), piece.into());
         if !piece.is_empty() {
             state.waiting += piece.len();
+            state.fed += piece.len() as u64;
             state.pieces.push_back(piece);
         }
-        state.paused = state.waiting >= self.limit;
-        let (paused, met) = (state.paused, state.is_met() && state.waiting >= self.limit / 2);
+        let met = state.is_met() && state.waiting >= state.limit / 2;
+        if met && !state.is_wide {
+            // Both sides are fast.
+            state.is_wide = true;
+            state.limit *= FAST;
+        }
+        state.paused = state.waiting >= state.limit;
+        let paused = state.paused;
         self.tell(state, met);
         !paused
     }
@@ -119,6 +218,12 @@ impl Inbox {
         let state = self.state();
         let met = state.is_met();
         self.tell(state, met);
+    }
+
+    /// Whether a thread waits for more than there would be with `more` bytes.
+    pub fn is_short_of(&self, more: usize) -> bool {
+        let state = self.state();
+        state.waiting + more < state.awaited
     }
 
     /// Wakes who waits, if that is `met`; not before the lock is free, which is what they would want next.
@@ -140,7 +245,7 @@ impl Inbox {
     /// Whether the event loop stopped reading and may go on; it then counts as reading again.
     pub fn resume(&self) -> bool {
         let mut state = self.state();
-        let resumed = state.paused && state.waiting < self.limit && state.over.is_none();
+        let resumed = state.paused && state.waiting < state.limit && state.over.is_none();
         if resumed {
             state.paused = false;
         }
@@ -159,11 +264,11 @@ impl Inbox {
 
     /// Reads what is there. The second value: the event loop should be told that there is room again.
     pub fn try_read(&self, buffer: &mut [u8]) -> Result<(Read, bool), Broken> {
-        let mut front = self.front.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut front = self.front();
         let (mut count, mut room) = (front.copy_to(buffer), false);
         while count < buffer.len() {
             let mut state = self.state();
-            let Some(piece) = state.pieces.pop_front() else {
+            let Some((piece, has_room)) = state.pop() else {
                 return match state.over {
                     _ if count > 0 => Ok((Read::Bytes(count), room)),
                     Some(Ok(())) => Ok((Read::Bytes(0), false)),
@@ -171,26 +276,67 @@ impl Inbox {
                     None => Ok((Read::Pending, false)),
                 };
             };
-            state.waiting -= piece.len();
-            // Half empty, so that the two sides do not wake each other for every piece.
-            room = state.paused && state.waiting <= self.limit / 2;
-            let mut read = std::mem::replace(&mut front.piece, piece);
-            front.taken = 0;
-            if read.capacity() >= PIECE && state.spare.len() < SPARE {
-                read.clear();
-                state.spare.push(read);
-            }
+            room = has_room;
+            let read = std::mem::replace(&mut *front, Front { piece, taken: 0 }).piece.into_memory();
+            let read = read.map(|memory| state.keep(memory));
             drop(state);
+            drop(read); // not under the lock: it may be lent memory
             count += front.copy_to(&mut buffer[count..]);
         }
         Ok((Read::Bytes(count), room))
     }
 
+    /// Takes the next `length` bytes (with `once`, or at the body's end: the next ones, up to so many) in the memory that
+    /// was lent for them, if they are in such. The second value is that of [`Self::try_read`].
+    pub fn take(&self, length: usize, once: bool) -> (Taken, bool) {
+        let front = self.front();
+        if front.taken < front.piece.len() {
+            return (Taken::Other, false);
+        }
+        let mut state = self.state();
+        let is_last = state.pieces.len() == 1 && state.over == Some(Ok(()));
+        match state.pieces.front() {
+            None if state.over.is_none() => return (Taken::Pending, false),
+            Some(next) if next.room() == length && (next.len() == length || once || is_last) && next.is_lent() => {}
+            _ => return (Taken::Other, false),
+        }
+        state.pop().map_or((Taken::Other, false), |(piece, room)| (Taken::Whole(piece), room))
+    }
+
+    /// From byte `origin` on, reads of so many bytes at once are to be expected. Returns how many pieces of memory of that
+    /// size [`Self::lend`] should be called with.
+    pub fn expect(&self, size: usize, origin: u64) -> usize {
+        let mut state = self.state();
+        if size == 0 || size > state.limit / 2 {
+            return 0;
+        }
+        let limit = state.limit;
+        let loan = &mut state.loan;
+        loan.origin = origin;
+        let outdated = if loan.size == size { Vec::new() } else { std::mem::take(&mut loan.rooms) };
+        loan.size = size;
+        loan.count -= outdated.len();
+        // A full inbox, and one that is received into.
+        let wanted = (limit / size + 1).saturating_sub(loan.count);
+        drop(state);
+        drop(outdated);
+        wanted
+    }
+
+    /// Lends memory of the size that was said to be expected.
+    pub fn lend(&self, room: Box<dyn Room>) {
+        let mut state = self.state();
+        if room.memory().1 == state.loan.size {
+            state.loan.rooms.push(room);
+            state.loan.count += 1;
+        }
+    }
+
     /// Waits until there are `wanted` bytes, half a full inbox, or no more to come; a read then gives something else than
     /// [`Read::Pending`]. Call it without the GIL.
     pub fn wait(&self, wanted: usize) {
-        let enough = wanted.min(self.limit / 2).max(1);
         let (mut state, mut waited) = (self.state(), false);
+        let enough = wanted.min(state.limit / 2).max(1);
         while state.waiting < enough && state.over.is_none() {
             // Others may wait for less.
             state.awaited = if state.awaited == 0 { enough } else { enough.min(state.awaited) };
@@ -199,145 +345,6 @@ impl Inbox {
         }
         if waited {
             state.awaited = 0; // all have been woken; who has to wait on says so again
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Arc;
-
-    #[test]
-    fn bytes_come_out_in_order_and_room_is_told_of() {
-        let inbox = Inbox::new(4);
-        assert!(inbox.feed(b"ab".to_vec()));
-        assert!(!inbox.feed(b"cdef".to_vec()), "full");
-        assert!(!inbox.resume());
-        let mut buffer = [0; 3];
-        assert_eq!(inbox.try_read(&mut buffer[..1]), Ok((Read::Bytes(1), false)));
-        assert_eq!(inbox.try_read(&mut buffer), Ok((Read::Bytes(3), true)), "none but the piece that is read");
-        assert_eq!(&buffer, b"bcd");
-        assert_eq!(inbox.try_read(&mut buffer[..1]), Ok((Read::Bytes(1), false)));
-        assert_eq!(&buffer[..1], b"e");
-        assert!(inbox.resume() && !inbox.resume());
-        inbox.close(Ok(()));
-        assert_eq!(inbox.try_read(&mut buffer), Ok((Read::Bytes(1), false)));
-        assert_eq!(inbox.try_read(&mut buffer), Ok((Read::Bytes(0), false)));
-    }
-
-    #[test]
-    fn what_came_before_the_break_is_still_read() {
-        let inbox = Inbox::new(4);
-        inbox.feed(b"ab".to_vec());
-        inbox.close(Err(Broken::ClientGone));
-        inbox.close(Ok(()));
-        let mut buffer = [0; 8];
-        assert_eq!(inbox.try_read(&mut buffer), Ok((Read::Bytes(2), false)));
-        assert_eq!(inbox.try_read(&mut buffer), Err(Broken::ClientGone));
-    }
-
-    #[test]
-    fn a_reader_waits_for_bytes_and_for_the_end() {
-        let inbox = Arc::new(Inbox::new(4));
-        assert_eq!(inbox.try_read(&mut [0; 1]), Ok((Read::Pending, false)));
-        let reader = Arc::clone(&inbox);
-        let thread = std::thread::spawn(move || {
-            let mut all = Vec::new();
-            loop {
-                let mut buffer = [0; 2];
-                match reader.try_read(&mut buffer).unwrap().0 {
-                    Read::Pending => reader.wait(1),
-                    Read::Bytes(0) => return all,
-                    Read::Bytes(count) => all.extend_from_slice(&buffer[..count]),
-                }
-            }
-        });
-        while !inbox.is_awaited() {
-            std::thread::yield_now();
-        }
-        for piece in [&b"abc"[..], b"", b"defgh"] {
-            inbox.feed(piece.to_vec());
-        }
-        inbox.close(Ok(()));
-        assert_eq!(thread.join().unwrap(), b"abcdefgh");
-        assert!(!inbox.is_awaited());
-    }
-
-    #[test]
-    fn a_reader_that_need_not_wait_makes_nobody_forgotten() {
-        let inbox = Arc::new(Inbox::new(12));
-        inbox.feed(b"ab".to_vec());
-        let reader = Arc::clone(&inbox);
-        let thread = std::thread::spawn(move || reader.wait(6));
-        while !inbox.is_awaited() {
-            std::thread::yield_now();
-        }
-        inbox.wait(1);
-        inbox.feed(b"cdef".to_vec());
-        thread.join().unwrap();
-    }
-
-    #[test]
-    fn who_waits_is_woken_for_several_pieces_at_once() {
-        let inbox = Arc::new(Inbox::new(12));
-        for half_full in [true, false] {
-            let reader = Arc::clone(&inbox);
-            let thread = std::thread::spawn(move || {
-                reader.wait(2);
-                reader.try_read(&mut [0; 12]).unwrap().0
-            });
-            while !inbox.is_awaited() {
-                std::thread::yield_now();
-            }
-            inbox.feed(b"abc".to_vec());
-            assert!(inbox.is_awaited() && !thread.is_finished());
-            if half_full {
-                inbox.feed(b"def".to_vec());
-            } else {
-                inbox.flush();
-            }
-            assert_eq!(thread.join().unwrap(), Read::Bytes(if half_full { 6 } else { 3 }));
-        }
-    }
-
-    #[test]
-    fn memory_is_used_again() {
-        let inbox = Inbox::new(PIECE);
-        let mut piece = inbox.spare();
-        assert!(piece.is_empty() && piece.capacity() >= PIECE);
-        let memory = piece.as_ptr();
-        piece.extend_from_slice(b"ab");
-        inbox.feed(piece);
-        inbox.feed(b"c".to_vec()); // an exact one, which is not worth keeping
-        assert_eq!(inbox.try_read(&mut [0; 3]), Ok((Read::Bytes(3), false)));
-        let again = inbox.spare();
-        assert!(again.is_empty() && again.as_ptr() == memory);
-        inbox.feed(b"d".to_vec());
-        inbox.try_read(&mut [0; 3]).unwrap();
-        assert!(inbox.state().spare.is_empty());
-    }
-
-    #[test]
-    fn who_waits_for_much_is_not_woken_for_little() {
-        for (wanted, end) in [(6, None), (1000, None), (6, Some(Ok(()))), (6, Some(Err(Broken::ClientGone)))] {
-            let inbox = Arc::new(Inbox::new(12));
-            let reader = Arc::clone(&inbox);
-            let thread = std::thread::spawn(move || {
-                reader.wait(wanted);
-                reader.try_read(&mut [0; 12]).unwrap().0
-            });
-            while !inbox.is_awaited() {
-                std::thread::yield_now();
-            }
-            inbox.feed(b"abcde".to_vec());
-            inbox.flush();
-            assert!(inbox.is_awaited() && !inbox.state().is_met());
-            match end {
-                Some(end) => inbox.close(end),
-                None => assert!(inbox.feed(b"f".to_vec())),
-            }
-            assert_eq!(thread.join().unwrap(), Read::Bytes(if end.is_some() { 5 } else { 6 }), "{wanted}");
         }
     }
 }

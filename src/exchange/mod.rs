@@ -11,6 +11,7 @@ mod job;
 pub mod log;
 pub mod names;
 mod outbox;
+pub mod piece;
 pub mod request;
 pub mod response;
 mod spare;
@@ -24,11 +25,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::pool::completions::Completions;
-use inbox::{Broken, Inbox, Read};
+use inbox::{Broken, Inbox, Read, Taken};
 pub use job::Job;
 use log::Origin;
 pub use outbox::Delivery;
 use outbox::Outbox;
+use piece::Room;
 use request::Request;
 use response::{End, Fields, Head, Part, Parts};
 use spare::Alive;
@@ -329,6 +331,25 @@ impl Exchange {
             self.announce();
         }
         Ok(read)
+    }
+
+    /// Takes the next bytes in memory that was lent for them: [`Inbox::take`].
+    pub fn take_streamed(self: &Arc<Self>, length: usize, once: bool) -> Taken {
+        let Some(inbox) = &self.terms.inbox else { return Taken::Other };
+        let (taken, room) = inbox.take(length, once);
+        if room {
+            self.announce();
+        }
+        taken
+    }
+
+    /// Lends memory for reads of `size` bytes that begin at byte `origin`, made by `room`, if it is of use.
+    pub fn lend_streamed(&self, size: usize, origin: u64, mut room: impl FnMut() -> Option<Box<dyn Room>>) {
+        let Some(inbox) = &self.terms.inbox else { return };
+        for _ in 0..inbox.expect(size, origin) {
+            let Some(room) = room() else { return };
+            inbox.lend(room);
+        }
     }
 
     /// Waits until [`Self::read_streamed`] has `wanted` bytes, or as many as can be waited for. Call it without the GIL.

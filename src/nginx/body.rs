@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::os::fd::BorrowedFd;
-use std::ptr;
+use std::{mem, ptr, slice};
 
 use nginx_sys::*;
 
@@ -11,6 +11,7 @@ use super::ffi::{OK, guard, wsgi_reading_body};
 use super::handler::{Context, context_of};
 use crate::exchange::body::{Body, Segment};
 use crate::exchange::inbox::{Broken, Inbox, PIECE};
+use crate::exchange::piece::Piece;
 
 /// Takes the body of `r`. `None`: no descriptor or memory is left.
 ///
@@ -69,86 +70,153 @@ pub(crate) unsafe extern "C" fn read_handler(r: *mut ngx_http_request_t) {
 /// # Safety
 /// `r` must be the live request of `context`, its body read without buffering.
 pub(crate) unsafe fn pump(r: *mut ngx_http_request_t, context: &Context, inbox: &Inbox) {
-    // SAFETY: as the caller vouches.
-    unsafe {
-        let mut piece = consume(r, context, inbox);
-        loop {
-            let whole = wsgi_reading_body(r) == 0;
-            let fed = !piece.is_empty();
-            let room = inbox.feed(piece);
-            if whole {
+    // SAFETY: as the caller vouches; the context outlives nginx's reading, and nobody else changes what is in this cell.
+    let next = unsafe { receive(r, &mut context.receiving.borrow_mut(), inbox) };
+    match next {
+        Next::Event => {}
+        Next::Whole => context.body_is_whole(),
+        Next::Error(rc) => context.finish(rc), // which tells the application that the client has gone
+    }
+}
+
+/// What there is to be done when nothing more can be received.
+enum Next {
+    /// To wait: for the client, or for the reader.
+    Event,
+    /// The body has ended.
+    Whole,
+    /// The request has to end with this.
+    Error(ngx_int_t),
+}
+
+/// The work of [`pump`].
+///
+/// # Safety
+/// As there. `receiving` has to stay as this leaves it, as long as nginx reads from the client.
+unsafe fn receive(r: *mut ngx_http_request_t, receiving: &mut Piece, inbox: &Inbox) -> Next {
+    let mut idle = false;
+    loop {
+        // SAFETY: as the caller vouches.
+        unsafe {
+            let came = consume(r, receiving, inbox);
+            if wsgi_reading_body(r) == 0 {
+                inbox.feed(mem::take(receiving)); // nginx has no more to receive into it
                 inbox.close(Ok(()));
-                return context.body_is_whole();
+                return Next::Whole;
             }
-            if !room {
+            if inbox.is_paused() {
                 let read = (*(*r).connection).read;
                 if (*read).timer_set() != 0 {
                     ngx_del_timer(read);
                 }
-                return;
+                return Next::Event;
+            }
+            if idle && !came {
+                // NGX_AGAIN: the read event tells of more. A reader that has to wait for more gets all of it at once.
+                if !receiving.is_empty() && !inbox.is_short_of(receiving.len()) {
+                    hand_over(r, receiving, inbox);
+                }
+                inbox.flush();
+                return Next::Event;
             }
             let rc = ngx_http_read_unbuffered_request_body(r);
             if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t {
+                hand_over(r, receiving, inbox);
                 if rc == NGX_HTTP_REQUEST_TIME_OUT as ngx_int_t {
                     inbox.close(Err(Broken::TimedOut));
                 }
-                return context.finish(rc); // which tells the application that the client has gone
+                return Next::Error(rc);
             }
-            piece = consume(r, context, inbox);
-            if rc != OK && piece.is_empty() && !fed {
-                return inbox.flush(); // NGX_AGAIN: the read event tells of more
-            }
+            idle = rc != OK && !came;
         }
     }
 }
 
-/// Takes what nginx has read, and gives its buffers back.
+/// Takes what nginx has read, and gives its buffers back. False: that is nothing.
 ///
-/// A client that sends fast is read with memory of the inbox's, which goes there as it is; else bytes are copied.
+/// A client that sends fast is read with memory of the inbox's, which goes there when it is full; else bytes are copied.
 ///
 /// # Safety
-/// As [`pump`].
-unsafe fn consume(r: *mut ngx_http_request_t, context: &Context, inbox: &Inbox) -> Vec<u8> {
-    let mut piece = Vec::new();
-    let mut lent = context.lent.take();
+/// As [`receive`].
+unsafe fn consume(r: *mut ngx_http_request_t, receiving: &mut Piece, inbox: &Inbox) -> bool {
+    let (mut copied, before) = (Vec::new(), receiving.len());
     // SAFETY: as the caller vouches; the chain's links and buffers live as long as the request, and a buffer that is
-    // empty is one that nginx reads into again. Memory that is lent is in the context, which outlives nginx's reading, or
-    // is replaced here before it goes.
+    // empty is one that nginx reads into again. What begins where the next byte is received has been received there.
     unsafe {
         let body = &mut *(*r).request_body;
-        if let Some(filled) = filled(body, &lent) {
-            let next = inbox.spare();
-            if next.capacity() > 0 {
-                lent.set_len(filled);
-                piece = std::mem::replace(&mut lent, next);
-                (*(*body.bufs).buf).pos = (*(*body.bufs).buf).last;
-            }
-        }
         let mut link = body.bufs;
         while let Some(cl) = link.as_mut() {
             let buf = &mut *cl.buf;
-            if buf.last > buf.pos {
-                piece.extend_from_slice(std::slice::from_raw_parts(buf.pos, buf.last.offset_from(buf.pos) as usize));
-                buf.pos = buf.last;
+            let length = buf.last.addr().saturating_sub(buf.pos.addr());
+            let is_next = ptr::eq(buf.pos, receiving.start().wrapping_add(receiving.len()));
+            if is_next && copied.is_empty() && length <= receiving.room() - receiving.len() {
+                receiving.grow(length);
+            } else if length > 0 {
+                copied.extend_from_slice(slice::from_raw_parts(buf.pos, length));
             }
+            buf.pos = buf.last;
             link = cl.next;
             // As nginx's macro ngx_free_chain().
             cl.next = (*(*r).pool).chain;
             (*(*r).pool).chain = cl;
         }
         body.bufs = ptr::null_mut();
-        if let Some(buf) = body.buf.as_mut().filter(|buf| buf.pos == buf.last) {
-            if lent.capacity() == 0 && buf.last == buf.end && is_fast(&*r, body.rest) {
-                lent = inbox.spare();
-            }
-            if lent.capacity() > 0 {
-                let memory = lent.as_mut_ptr();
-                (buf.start, buf.pos, buf.last, buf.end) = (memory, memory, memory, memory.add(lent.capacity()));
+        let came = receiving.len() > before || !copied.is_empty();
+        if receiving.len() == receiving.room() || !copied.is_empty() {
+            hand_over(r, receiving, inbox);
+        }
+        if !copied.is_empty() {
+            inbox.feed(copied);
+        }
+        if let Some(buf) = body.buf.as_ref() {
+            if receiving.room() == 0 && buf.pos == buf.last && buf.last == buf.end && is_fast(&*r, body.rest) {
+                *receiving = inbox.spare(0);
+                receive_into(body, receiving);
             }
         }
+        came
     }
-    context.lent.set(lent);
-    piece
+}
+
+/// Feeds the inbox with what has been received, and has nginx receive into other memory. Little is copied, so that a
+/// client that sends little at a time does not fill the inbox with memory that is not used.
+///
+/// # Safety
+/// As [`receive`]; nginx has no bytes in its buffer that have not been taken.
+unsafe fn hand_over(r: *mut ngx_http_request_t, receiving: &mut Piece, inbox: &Inbox) {
+    if receiving.is_empty() {
+        return;
+    }
+    let next = inbox.spare(receiving.len());
+    if next.room() == 0 {
+        inbox.feed(receiving.bytes().to_vec());
+        receiving.clear();
+    } else {
+        let full = mem::replace(receiving, next);
+        // SAFETY: as the caller vouches. It is done before anybody else has the memory that nginx received into.
+        unsafe { receive_into(&mut *(*r).request_body, receiving) };
+        if full.len() >= full.room() / 2 {
+            inbox.feed(full);
+        } else {
+            inbox.feed(full.bytes().to_vec());
+            inbox.give_back(full);
+        }
+        return;
+    }
+    // SAFETY: as the caller vouches.
+    unsafe { receive_into(&mut *(*r).request_body, receiving) };
+}
+
+/// Has nginx receive into the memory of an empty piece.
+///
+/// # Safety
+/// `body` must be that of a live request, `receiving` as in [`receive`].
+unsafe fn receive_into(body: &mut ngx_http_request_body_t, receiving: &mut Piece) {
+    // SAFETY: as the caller vouches.
+    if let (Some(buf), 1..) = (unsafe { body.buf.as_mut() }, receiving.room()) {
+        let memory = receiving.start();
+        (buf.start, buf.pos, buf.last, buf.end) = (memory, memory, memory, memory.wrapping_add(receiving.room()));
+    }
 }
 
 /// Whether much is still to come of a body that has filled nginx's buffer, and comes alone. Not of a chunked body: what
@@ -156,20 +224,4 @@ unsafe fn consume(r: *mut ngx_http_request_t, context: &Context, inbox: &Inbox) 
 fn is_fast(r: &ngx_http_request_t, rest: off_t) -> bool {
     let is_http1 = r.http_version < NGX_HTTP_VERSION_20 as ngx_uint_t;
     is_http1 && r.headers_in.chunked() == 0 && rest >= PIECE as off_t
-}
-
-/// How much of `lent` is filled, in bytes, where that is all that has been read, and enough to part with the memory for.
-///
-/// # Safety
-/// `body` must be that of a live request.
-unsafe fn filled(body: &ngx_http_request_body_t, lent: &Vec<u8>) -> Option<usize> {
-    // SAFETY: as the caller vouches.
-    unsafe {
-        let (buf, link) = (body.buf.as_ref()?, body.bufs.as_ref()?);
-        let (read, memory) = (&*link.buf, lent.as_ptr());
-        let is_all = link.next.is_null() && ptr::eq(read.pos, memory) && ptr::eq(read.last, buf.last);
-        let is_consumed = ptr::eq(buf.pos, buf.last) && ptr::eq(buf.start, memory);
-        let length = buf.last.addr().checked_sub(memory.addr())?;
-        (is_all && is_consumed && (lent.capacity() / 2..=lent.capacity()).contains(&length)).then_some(length)
-    }
 }

@@ -4,13 +4,14 @@ use std::cell::RefCell;
 use std::mem;
 use std::sync::Arc;
 
-use super::bytes::{Batch, Graveyard};
+use super::bytes::Batch;
 use super::class::{self, Empty, Instance};
 use super::closing::{Closings, Unclosed};
 use super::errors::{self, InCall};
 use super::familiar::Familiar;
 use super::file_wrapper;
 use super::fork;
+use super::graveyard::Graveyard;
 use super::interpreter::Python;
 use super::object::{Attached, Context, Object, Raised, Result};
 use super::start_response::{Response, Sent};
@@ -81,7 +82,7 @@ fn call<'py>(
     let app = &python.apps[exchange.app()].name;
     let of_pool = python.templates[exchange.pool()].get(py);
     let (template, others) = kit.familiar.parts(&python.keys, of_pool, &exchange.request.setting)?;
-    let own = template.lend(py, python, exchange)?;
+    let own = template.lend(py, python, graveyard, exchange)?;
     let environ = python.keys.environ(py, &exchange.request, template, others)?;
     let response = Response::new(exchange.clone(), graveyard.clone(), app.clone(), environ.is_head);
     let start_response = match kit.response.take() {

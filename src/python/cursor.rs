@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::fork;
 use super::object::CLIENT_GONE;
 use crate::exchange::Exchange;
-use crate::exchange::inbox::{Broken, Read};
+use crate::exchange::inbox::{Broken, Read, Taken};
+use crate::exchange::piece::Room;
 
 /// How much is read ahead for small reads and lines, in bytes.
 pub(super) const READ_AHEAD: usize = 16 * 1024;
@@ -93,6 +94,27 @@ impl Cursor {
             done += count;
         }
         Ok(done)
+    }
+
+    /// Takes the next `length` bytes of a streamed body in memory that was lent for them, and says that more reads like this
+    /// one are to be expected; `room` makes more such memory.
+    pub(super) fn take_lent(
+        &mut self,
+        exchange: &Arc<Exchange>,
+        length: usize,
+        once: bool,
+        room: impl FnMut() -> Option<Box<dyn Room>>,
+    ) -> Taken {
+        // As in read_some().
+        if fork::is_child() {
+            return Taken::Other;
+        }
+        let taken = if self.at_hand().is_empty() { exchange.take_streamed(length, once) } else { Taken::Other };
+        if let Taken::Whole(piece) = &taken {
+            self.position += piece.len() as u64;
+        }
+        exchange.lend_streamed(length, self.position, room);
+        taken
     }
 
     /// Everything that is left.

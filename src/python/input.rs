@@ -8,9 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::class::{Attribute, Behaviour, Class, Method};
 use super::cursor::{Cursor, READ_AHEAD};
+use super::graveyard::{Blank, Graveyard};
 use super::object::{Attached, Kind, Object, Raised, Result};
 use super::shim::{Call, attribute, method, next};
 use crate::exchange::Exchange;
+use crate::exchange::inbox::Taken;
+use crate::exchange::piece::{Piece, Room};
 
 /// The value in a `wsgi.input`.
 pub(super) struct Input {
@@ -18,11 +21,17 @@ pub(super) struct Input {
     /// Whoever holds it may be waiting for a disk or a client: attached threads only try to lock it, unless all of
     /// the body is in memory.
     cursor: Mutex<Cursor>,
+    /// Where lent memory ends that is not read any more, if the body streams.
+    graveyard: Option<Arc<Graveyard>>,
 }
 
+/// The smallest reads of a stream that memory is lent for, in bytes.
+const LENT_FROM: usize = 32 * 1024;
+
 impl Input {
-    pub(super) fn new(exchange: Arc<Exchange>) -> Self {
-        Self { exchange, cursor: Mutex::default() }
+    pub(super) fn new(exchange: Arc<Exchange>, graveyard: &Arc<Graveyard>) -> Self {
+        let graveyard = exchange.is_streamed().then(|| Arc::clone(graveyard));
+        Self { exchange, cursor: Mutex::default(), graveyard }
     }
 
     fn cursor(&self) -> MutexGuard<'_, Cursor> {
@@ -70,8 +79,31 @@ impl Input {
             let some = self.waiting(py, |cursor, exchange| cursor.read_up_to(exchange, limit, once))?;
             return py.bytes(&some);
         }
+        if let Some(bytes) = self.read_lent(py, limit, once)? {
+            return Ok(bytes);
+        }
         let length = cmp::min(limit, self.most().unwrap_or(limit));
         py.bytes_from(length, |room| self.cursor().read(&self.exchange, room, once))
+    }
+
+    /// A read of a stream, if what is next has been received into memory that an earlier one lent for it.
+    fn read_lent<'py>(&self, py: Attached<'py>, length: usize, once: bool) -> Result<'py, Option<Object<'py>>> {
+        let Some(graveyard) = self.graveyard.as_ref().filter(|_| length >= LENT_FROM) else { return Ok(None) };
+        let blank = || Some(Box::new(Blank::new(py, length, graveyard).ok()?) as Box<dyn Room>);
+        for may_wait in [true, false] {
+            let Ok(mut cursor) = self.cursor.try_lock() else { return Ok(None) };
+            let taken = cursor.take_lent(&self.exchange, length, once, blank);
+            drop(cursor);
+            match taken {
+                Taken::Whole(piece) => return bytes_of(py, piece, length).map(Some),
+                Taken::Pending if may_wait => self.waiting(py, |_, exchange| {
+                    exchange.wait_streamed(if once { 1 } else { length });
+                    Ok(())
+                })?,
+                _ => return Ok(None),
+            }
+        }
+        Ok(None)
     }
 
     /// How long the body is at most, if that is known.
@@ -105,6 +137,17 @@ impl Input {
         let line = this.read_line(py, None)?;
         Ok((line.as_bytes() != Some(b"")).then_some(line))
     }
+}
+
+/// A piece of a body as a bytes object: that whose `length` bytes it was received into, if it has as many.
+fn bytes_of<'py>(py: Attached<'py>, piece: Piece, length: usize) -> Result<'py, Object<'py>> {
+    if piece.len() < length {
+        return py.bytes(piece.bytes());
+    }
+    let room = piece.into_memory().err().and_then(|room| room.into_any().downcast::<Blank>().ok());
+    // SAFETY: the piece was as long as the object.
+    let bytes = room.and_then(|blank| unsafe { blank.written(py) });
+    bytes.ok_or_else(|| Raised::new(py, Kind::Runtime, "the body is in memory that was not lent for it"))
 }
 
 /// A size as `io` takes it: absent, `None` and below 0 mean no limit.

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use pyo3_ffi as ffi;
 
 use super::app::{self, App};
-use super::bytes::Graveyard;
 use super::class::{self, Bound};
 use super::client::Disconnected;
 use super::environ::{Common, Keys};
 use super::errors;
 use super::file_wrapper::FileWrapper;
 use super::fork;
+use super::graveyard::Graveyard;
 use super::init;
 use super::input::Input;
 use super::object::{Attached, Object, Py, Raised, Result};

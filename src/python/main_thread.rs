@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use pyo3_ffi as ffi;
 
-use super::bytes::Graveyard;
+use super::graveyard::Graveyard;
 use super::interpreter::{self, Interpreter, Python};
 use super::object::Attached;
 use super::{errors, fork, init, role};

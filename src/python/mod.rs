@@ -16,6 +16,7 @@ mod errors;
 mod familiar;
 mod file_wrapper;
 mod fork;
+mod graveyard;
 mod head;
 mod init;
 mod input;

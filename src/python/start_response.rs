@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3_ffi as ffi;
 
-use super::bytes::{Batch, Graveyard};
+use super::bytes::Batch;
 use super::class::{self, Behaviour, Bound, Class, Method};
+use super::graveyard::Graveyard;
 use super::head::{self, Start};
 use super::object::{Attached, Borrowed, CLIENT_GONE, Kind, Object, Raised, Result, callback};
 use super::shim::{Call, method};

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import random
+import time
 from urllib.parse import parse_qs
 from wsgiref.validate import validator
 
@@ -26,6 +28,27 @@ def iterate(stream, _):
     return list(stream)
 
 
+def mixed(stream, size):
+    """Many reads of one size, and others between them."""
+    chance, pieces = random.Random(size), []
+    while not pieces or pieces[-1]:
+        kind = chance.random()
+        if kind < 0.8:
+            pieces.append(stream.read(size))
+        elif kind < 0.85:
+            pieces.append(stream.read(chance.choice([1, 1000, 32_768, size - 1, size + 1])))
+        elif kind < 0.9:
+            pieces.append(stream.read1(size))
+        elif kind < 0.95:
+            pieces.append(stream.readline())
+        else:
+            buffer = bytearray(size)
+            pieces.append(bytes(buffer[: stream.readinto(buffer)]))
+        if chance.random() < 0.2:
+            time.sleep(0.001)
+    return pieces
+
+
 def nothing(stream, _):
     return []
 
@@ -36,6 +59,7 @@ HOW = {
     "readline": readline,
     "readlines": readlines,
     "iterate": iterate,
+    "mixed": mixed,
     "nothing": nothing,
 }
 

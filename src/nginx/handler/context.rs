@@ -16,6 +16,7 @@ use nginx_sys::*;
 
 use super::{news_handler, request_gone};
 use crate::exchange::Exchange;
+use crate::exchange::piece::Piece;
 use crate::exchange::response::Head;
 use crate::nginx::deadlines;
 use crate::nginx::ffi::guard;
@@ -46,8 +47,8 @@ pub(crate) struct Context {
     pub(super) buffering: Cell<bool>,
     /// When the application last sent something, or the client last took something; [`now`]'s microseconds.
     pub(in crate::nginx) last_activity: Cell<u64>,
-    /// What nginx receives a streamed body into, where that is memory of the inbox's.
-    pub(in crate::nginx) lent: Cell<Vec<u8>>,
+    /// What nginx receives a streamed body into, where that is memory of the inbox's, and what has not been fed yet of it.
+    pub(in crate::nginx) receiving: RefCell<Piece>,
     /// The response's head, and its body if it is a small one: nginx points into it.
     pub(super) head: OnceCell<Head>,
     /// What is on its way through nginx's filters.
@@ -98,7 +99,7 @@ impl Context {
             discard: Cell::new(false),
             buffering: Cell::new(false),
             last_activity: Cell::new(0),
-            lent: Cell::default(),
+            receiving: RefCell::default(),
             head: OnceCell::new(),
             out: RefCell::default(),
         }

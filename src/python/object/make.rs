@@ -1,7 +1,8 @@
 //! Makes Python objects, and runs Python source.
 
 use std::ffi::CStr;
-use std::{io, ptr, slice};
+use std::ptr::{self, NonNull};
+use std::{io, slice};
 
 use pyo3_ffi as ffi;
 
@@ -63,19 +64,27 @@ impl<'py> Attached<'py> {
         unsafe { Object::from_owned(self, ffi::PyDict_New()) }
     }
 
+    /// A `bytes` of `length` bytes that are still to be written, and where they are.
+    pub(in crate::python) fn blank_bytes(self, length: usize) -> Result<'py, (Object<'py>, NonNull<u8>)> {
+        // SAFETY: makes a new reference with room for `length` bytes, or fails; the room is behind the object's head.
+        unsafe {
+            let bytes = Object::from_owned(self, ffi::PyBytes_FromStringAndSize(ptr::null(), length as isize))?;
+            let start = NonNull::new_unchecked(ffi::PyBytes_AS_STRING(bytes.as_ptr()).cast_mut().cast());
+            Ok((bytes, start))
+        }
+    }
+
     /// A `bytes` of at most `length` bytes: `fill` writes them without the interpreter and says how many there are.
     pub(in crate::python) fn bytes_from(
         self,
         length: usize,
         fill: impl FnOnce(&mut [u8]) -> io::Result<usize> + Send,
     ) -> Result<'py, Object<'py>> {
-        // SAFETY: makes a new reference with room for `length` bytes, or fails.
-        let bytes = unsafe { Object::from_owned(self, ffi::PyBytes_FromStringAndSize(ptr::null(), length as isize)) }?;
+        let (bytes, start) = self.blank_bytes(length)?;
         // SAFETY: nobody else knows of this object, so its room is ours to write; zeroed, it may be a slice.
         let room = unsafe {
-            let start = ffi::PyBytes_AS_STRING(bytes.as_ptr()).cast_mut().cast::<u8>();
-            ptr::write_bytes(start, 0, length);
-            slice::from_raw_parts_mut(start, length)
+            start.write_bytes(0, length);
+            slice::from_raw_parts_mut(start.as_ptr(), length)
         };
         match self.detach(|| fill(room)) {
             Ok(count) if count == length => Ok(bytes),

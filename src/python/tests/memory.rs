@@ -5,8 +5,8 @@ use std::thread;
 
 use super::super::Thread;
 use super::harness::{code, harness, new_thread, pending};
-use crate::exchange::Job;
 use crate::exchange::response::{Chunk, End, Part};
+use crate::exchange::{Exchange, Job};
 
 const OK: &str = "start_response('200 OK', [])\n";
 
@@ -70,6 +70,58 @@ fn ten_thousand_calls_leave_nothing_behind() {
             // A leak is a block per call at least; caches of CPython's come and go.
             assert!(after - before < times as i64 / 2, "{source}: {before} blocks, then {after}");
         }
+    });
+}
+
+#[test]
+fn memory_lent_for_a_body_is_read_or_released() {
+    const SIZE: usize = 65_536;
+    // Received into what there is; nobody reads the last ones.
+    let client = |exchange: &Exchange| {
+        let inbox = exchange.inbox().unwrap();
+        let mut lent = 0;
+        for number in 0..12 {
+            let mut piece = inbox.spare(0);
+            lent += usize::from(piece.is_lent());
+            // SAFETY: it has room for so many.
+            unsafe {
+                piece.start().write_bytes(number, SIZE);
+                piece.grow(SIZE);
+            }
+            if !inbox.feed(piece) {
+                while !inbox.resume() && exchange.ended().is_none() {
+                    thread::yield_now();
+                }
+            }
+        }
+        inbox.close(Ok(()));
+        lent
+    };
+    super::process::alone("memory_lent_for_a_body_is_read_or_released", || {
+        let mut python = new_thread();
+        let call = |python: &mut Thread| {
+            let source = format!(
+                "{OK}import tracemalloc
+tracemalloc.is_tracing() or tracemalloc.start()
+body = environ['wsgi.input']
+for number in range(8): assert body.read({SIZE}) == bytes([number]) * {SIZE}, number
+return [str(tracemalloc.get_traced_memory()[0]).encode()]"
+            );
+            let pending = code(&source).stream(4 * SIZE).exchange(true);
+            let exchange = Arc::clone(&pending.exchange);
+            let feeder = thread::spawn(move || client(&exchange));
+            let reply = pending.run_on(python);
+            (reply.text().parse::<usize>().unwrap(), feeder.join().unwrap())
+        };
+        let (mut lent, mut traced) = (0, Vec::new());
+        for _ in 0..100 {
+            let (memory, pieces) = call(&mut python);
+            lent += pieces;
+            traced.push(memory);
+        }
+        assert!(lent > 100, "{lent} pieces");
+        let (first, last) = (traced[10..20].iter().max().unwrap(), traced[90..].iter().max().unwrap());
+        assert!(last < &(first + 8 * SIZE), "{traced:?}");
     });
 }
 

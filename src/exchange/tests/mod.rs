@@ -1,5 +1,7 @@
 //! The contract, from both sides.
 
+mod inbox;
+
 use super::response::Chunk;
 use super::*;
 use std::time::Duration;
