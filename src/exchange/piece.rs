@@ -105,6 +105,15 @@ impl Piece {
         self.length = 0;
     }
 
+    /// Whether half of its memory has bytes in it.
+    pub fn is_worth_its_memory(&self) -> bool {
+        let all = match &self.memory {
+            Memory::Own(memory) => memory.capacity(),
+            Memory::Lent(room) => room.memory().1,
+        };
+        self.length >= all / 2
+    }
+
     /// Whether its memory is the reader's.
     pub fn is_lent(&self) -> bool {
         matches!(self.memory, Memory::Lent(_))

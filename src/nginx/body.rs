@@ -114,14 +114,14 @@ unsafe fn receive(r: *mut ngx_http_request_t, receiving: &mut Piece, inbox: &Inb
             if idle && !came {
                 // NGX_AGAIN: the read event tells of more. A reader that has to wait for more gets all of it at once.
                 if !receiving.is_empty() && !inbox.is_short_of(receiving.len()) {
-                    hand_over(r, receiving, inbox);
+                    hand_over(&mut *(*r).request_body, receiving, inbox);
                 }
                 inbox.flush();
                 return Next::Event;
             }
             let rc = ngx_http_read_unbuffered_request_body(r);
             if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t {
-                hand_over(r, receiving, inbox);
+                hand_over(&mut *(*r).request_body, receiving, inbox);
                 if rc == NGX_HTTP_REQUEST_TIME_OUT as ngx_int_t {
                     inbox.close(Err(Broken::TimedOut));
                 }
@@ -163,7 +163,7 @@ unsafe fn consume(r: *mut ngx_http_request_t, receiving: &mut Piece, inbox: &Inb
         body.bufs = ptr::null_mut();
         let came = receiving.len() > before || !copied.is_empty();
         if receiving.len() == receiving.room() || !copied.is_empty() {
-            hand_over(r, receiving, inbox);
+            hand_over(body, receiving, inbox);
         }
         if !copied.is_empty() {
             inbox.feed(copied);
@@ -182,8 +182,8 @@ unsafe fn consume(r: *mut ngx_http_request_t, receiving: &mut Piece, inbox: &Inb
 /// client that sends little at a time does not fill the inbox with memory that is not used.
 ///
 /// # Safety
-/// As [`receive`]; nginx has no bytes in its buffer that have not been taken.
-unsafe fn hand_over(r: *mut ngx_http_request_t, receiving: &mut Piece, inbox: &Inbox) {
+/// `body` must be that of a live request, with no bytes in its buffer that have not been taken; `receiving` as in [`receive`].
+unsafe fn hand_over(body: &mut ngx_http_request_body_t, receiving: &mut Piece, inbox: &Inbox) {
     if receiving.is_empty() {
         return;
     }
@@ -191,20 +191,18 @@ unsafe fn hand_over(r: *mut ngx_http_request_t, receiving: &mut Piece, inbox: &I
     if next.room() == 0 {
         inbox.feed(receiving.bytes().to_vec());
         receiving.clear();
-    } else {
-        let full = mem::replace(receiving, next);
-        // SAFETY: as the caller vouches. It is done before anybody else has the memory that nginx received into.
-        unsafe { receive_into(&mut *(*r).request_body, receiving) };
-        if full.len() >= full.room() / 2 {
-            inbox.feed(full);
-        } else {
-            inbox.feed(full.bytes().to_vec());
-            inbox.give_back(full);
-        }
-        return;
+        // SAFETY: as the caller vouches.
+        return unsafe { receive_into(body, receiving) };
     }
-    // SAFETY: as the caller vouches.
-    unsafe { receive_into(&mut *(*r).request_body, receiving) };
+    let piece = mem::replace(receiving, next);
+    // SAFETY: as the caller vouches. It is done before anybody else has the memory that nginx received into.
+    unsafe { receive_into(body, receiving) };
+    if piece.is_worth_its_memory() {
+        inbox.feed(piece);
+    } else {
+        inbox.feed(piece.bytes().to_vec());
+        inbox.give_back(piece);
+    }
 }
 
 /// Has nginx receive into the memory of an empty piece.

@@ -118,8 +118,10 @@ fn lent_memory_begins_where_a_read_will() {
     let inbox = Inbox::new(100);
     inbox.feed(b"abc".to_vec());
     lend(&inbox, 10, 1); // at 1, 11, 21 ...
-    let gap = inbox.spare(0);
+    let mut gap = inbox.spare(0);
     assert!(!gap.is_lent() && gap.room() == 8);
+    fill(&mut gap, b"12345678");
+    assert!(!gap.is_worth_its_memory());
     inbox.give_back(gap);
     assert!(inbox.spare(8).is_lent());
     receive(&inbox, b"defghijklmnopqrstu");
