@@ -8,7 +8,7 @@ use super::deque::{Deque, Injector, Thief};
 use super::panics::guarded;
 use super::sync::{AtomicIsize, AtomicUsize, Mutex, Ordering, RwLock, lock};
 
-/// How many jobs a thread takes out of the injector, or out of another thread's deque, at a time.
+/// How many jobs a thread takes out of the injector, or out of another thread's deque, at a time, where jobs keep the lock.
 ///
 /// A batch saves atomic operations, but what lies in it can be overtaken until another thread finds it.
 pub(super) const BATCH: usize = 8;
@@ -127,10 +127,10 @@ impl<J: Task> Queue<J> {
         self.laid.fetch_add(1, Ordering::Release);
     }
 
-    /// Takes the next job that is to be run; drops the cancelled ones before it.
-    pub(super) fn take(&self, share: &mut Share<J>) -> Option<J> {
+    /// Takes the next job that is to be run; drops the cancelled ones before it. Up to `batch` jobs come into the share.
+    pub(super) fn take(&self, share: &mut Share<J>, batch: usize) -> Option<J> {
         loop {
-            let job = self.pop(share)?;
+            let job = self.pop(share, batch)?;
             let claimed = guarded(|| job.claim());
             if claimed == Some(false) {
                 self.dead.fetch_sub(1, Ordering::Relaxed);
@@ -143,34 +143,34 @@ impl<J: Task> Queue<J> {
         }
     }
 
-    fn pop(&self, share: &mut Share<J>) -> Option<J> {
+    fn pop(&self, share: &mut Share<J>, batch: usize) -> Option<J> {
         if let Some(job) = share.deque.pop() {
             return Some(job);
         }
         let laid = self.laid.load(Ordering::Acquire);
         if laid != share.seen {
-            if let Some(job) = self.pop_laid(share) {
+            if let Some(job) = self.pop_laid(share, batch) {
                 return Some(job);
             }
             share.seen = laid;
         }
-        if let Some(job) = self.injector.pop_batch(&share.deque, BATCH) {
+        if let Some(job) = self.injector.pop_batch(&share.deque, batch) {
             self.laid_batch(share);
             return Some(job);
         }
-        if self.waiting().load(Ordering::Relaxed) > 0 { self.pop_laid(share) } else { None }
+        if self.waiting().load(Ordering::Relaxed) > 0 { self.pop_laid(share, batch) } else { None }
     }
 
     /// Takes from outside the injector: the row, then the other threads' deques.
     #[cold]
-    fn pop_laid(&self, share: &mut Share<J>) -> Option<J> {
+    fn pop_laid(&self, share: &mut Share<J>, batch: usize) -> Option<J> {
         if let Some(job) = lock(&self.row).pop_front() {
             return Some(job);
         }
         let thieves = self.thieves.read().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..thieves.len() {
             let (_, thief) = &thieves[share.next % thieves.len()];
-            if let Some(job) = thief.pop_batch(&share.deque, BATCH) {
+            if let Some(job) = thief.pop_batch(&share.deque, batch) {
                 self.laid_batch(share);
                 return Some(job);
             }

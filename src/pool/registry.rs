@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::panics::guarded;
-use super::queue::{Queue, Share};
+use super::queue::{BATCH, Queue, Share};
 use super::seat::{Place, Seat};
 use super::sleep::{Sleep, TICK};
 use super::sync::{Arc, AtomicBool, Ordering, fence, thread};
@@ -158,7 +158,7 @@ impl<J: Task> Member<'_, J> {
     fn seek(&mut self, worker: &mut impl Worker<J>) {
         let Registry { queue, sleep, .. } = self.registry;
         // If all that wait are cancelled, the lock is not needed to drop them.
-        let mut job = if queue.live() == 0 { queue.take(&mut self.share) } else { None };
+        let mut job = if queue.live() == 0 { queue.take(&mut self.share, BATCH) } else { None };
         let is_idle = || queue.waiting().load(Ordering::Relaxed) == 0;
         if job.is_none() {
             let park = self.watch() || !sleep.is_lane_busy(&self.place);
@@ -176,7 +176,7 @@ impl<J: Task> Member<'_, J> {
         smooth.learn(&line, now, now.saturating_sub(line.since) >= self.registry.forced);
         self.answer_summons(worker);
         if job.is_none() && !self.registry.is_stopped() {
-            job = queue.take(&mut self.share);
+            job = self.take(now);
         }
         match job {
             Some(job) => self.turn(job, now, worker),
@@ -219,12 +219,21 @@ impl<J: Task> Member<'_, J> {
             sleep.note_job(&self.place, now - before, now);
             sleep.smooth(&self.place).note_end();
             self.answer_summons(worker);
-            next = if self.is_turn_over(now) { None } else { queue.take(&mut self.share) };
+            next = if self.is_turn_over(now) { None } else { self.take(now) };
             guarded(|| worker.ended(next.is_some().then(|| queue.live())));
         }
         sleep.smooth(&self.place).note_turn(jobs, now - began, now);
         sleep.smooth(&self.place).let_go(self.place.number());
         worker.detach();
+    }
+
+    /// Takes the next job; alone where jobs let the lock go, for those taken along would wait with this thread while others
+    /// run younger ones.
+    #[inline]
+    fn take(&mut self, now: u64) -> Option<J> {
+        // Time stands still in a model: there are batches in all of them.
+        let is_smooth = cfg!(loom) || self.registry.sleep.is_smooth(&self.place, now);
+        self.registry.queue.take(&mut self.share, if is_smooth { BATCH } else { 1 })
     }
 
     /// Attached, between two jobs.

@@ -326,6 +326,12 @@ impl Sleep {
         self.exclusive && smooth.is_smooth(now) && (smooth.is_active() || is_idle())
     }
 
+    /// Whether the jobs of the thread's lane keep its lock, or there is none.
+    #[inline]
+    pub(super) fn is_smooth(&self, place: &Place, now: u64) -> bool {
+        !self.exclusive || self.smooth(place).is_smooth(now)
+    }
+
     /// What is known of the thread's lane.
     #[inline]
     pub(super) fn smooth(&self, place: &Place) -> &Smoothness {

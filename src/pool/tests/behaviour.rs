@@ -1,6 +1,7 @@
 //! Jobs are run, in order, by whichever thread can; nothing takes the pool down.
 
 use super::*;
+use crate::pool::queue::{BATCH, Queue};
 use std::panic::panic_any;
 use std::sync::Barrier;
 
@@ -36,9 +37,45 @@ fn order_is_kept_within_what_batches_allow() {
     rig.start(THREADS);
     for (position, number) in receive(&receiver, JOBS).into_iter().enumerate() {
         let shift = position.abs_diff(number);
-        assert!(shift <= 2 * THREADS * crate::pool::queue::BATCH, "job {number} came as number {position}");
+        assert!(shift <= 2 * THREADS * BATCH, "job {number} came as number {position}");
     }
     rig.finish();
+}
+
+#[test]
+fn jobs_that_let_the_lock_go_begin_in_order() {
+    let mut rig = Rig::new(Config::default());
+    let (sender, receiver) = channel();
+    for number in 0..200 {
+        let sender = sender.clone();
+        rig.submit(move |gil| {
+            sender.send(number).unwrap();
+            gil.without(|| thread::sleep(Duration::from_micros(200)));
+        });
+    }
+    rig.start(8);
+    assert_eq!(receive(&receiver, 200), (0..200).collect::<Vec<_>>());
+    rig.finish();
+}
+
+#[test]
+fn a_batch_comes_before_what_is_behind_it() {
+    struct Numbered(usize);
+    impl Task for Numbered {
+        fn is_cancelled(&self) -> bool {
+            false
+        }
+    }
+    for batch in [1, BATCH] {
+        let queue = Queue::new(4 * BATCH);
+        (0..4 * BATCH).for_each(|number| assert!(queue.push(Numbered(number)).is_ok()));
+        let (mut first, mut other) = (queue.join(), queue.join());
+        assert_eq!(queue.take(&mut first, BATCH).unwrap().0, 0);
+        for number in 1..4 * BATCH {
+            assert_eq!(queue.take(&mut other, batch).unwrap().0, number);
+        }
+        assert!(queue.take(&mut first, batch).is_none());
+    }
 }
 
 #[test]
@@ -129,8 +166,7 @@ fn what_lies_in_a_blocked_threads_deque_does_not_wait_for_the_injector_to_run_em
         began.send(()).unwrap();
         gil.without(|| blocked.recv().unwrap());
     });
-    let batch = crate::pool::queue::BATCH;
-    for number in 1..batch {
+    for number in 1..BATCH {
         let sender = sender.clone();
         rig.submit(move |_| sender.send(Some(number)).unwrap());
     }
@@ -141,14 +177,14 @@ fn what_lies_in_a_blocked_threads_deque_does_not_wait_for_the_injector_to_run_em
             let _ = pool.submit(again(pool.clone(), sender));
         })
     }
-    for _ in 0..4 * batch {
+    for _ in 0..4 * BATCH {
         rig.pool.submit(again(rig.pool.clone(), sender.clone())).unwrap();
     }
     rig.gil().release();
     receive(&begun, 1);
-    let first = receive(&receiver, 2 * batch);
+    let first = receive(&receiver, 2 * BATCH);
     let numbers: Vec<_> = first.into_iter().flatten().collect();
-    assert_eq!(numbers, (1..batch).collect::<Vec<_>>());
+    assert_eq!(numbers, (1..BATCH).collect::<Vec<_>>());
     rig.pool.stop();
     release.send(()).unwrap();
     rig.finish();
