@@ -53,6 +53,8 @@ struct State {
 struct Loan {
     /// The size of its reads, in bytes; 0: it has lent nothing.
     size: usize,
+    /// The size of the last one, which will be that of the next if it comes twice in a row.
+    last: usize,
     /// Where in the body one of them begins.
     origin: u64,
     /// Memory of that size that is not in use.
@@ -303,8 +305,8 @@ impl Inbox {
         state.pop().map_or((Taken::Other, false), |(piece, room)| (Taken::Whole(piece), room))
     }
 
-    /// From byte `origin` on, reads of so many bytes at once are to be expected. Returns how many pieces of memory of that
-    /// size [`Self::lend`] should be called with.
+    /// There is a read of `size` bytes, and another one may begin at byte `origin`. Returns how many pieces of memory of that
+    /// size [`Self::lend`] should be called with: none before the second read of that size in a row.
     pub fn expect(&self, size: usize, origin: u64) -> usize {
         let mut state = self.state();
         if size == 0 || size > state.limit / 2 {
@@ -312,6 +314,11 @@ impl Inbox {
         }
         let limit = state.limit;
         let loan = &mut state.loan;
+        if loan.size != size && loan.last != size {
+            loan.last = size;
+            return 0;
+        }
+        loan.last = size;
         loan.origin = origin;
         let outdated = if loan.size == size { Vec::new() } else { std::mem::take(&mut loan.rooms) };
         loan.size = size;

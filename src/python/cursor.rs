@@ -8,7 +8,6 @@ use super::fork;
 use super::object::CLIENT_GONE;
 use crate::exchange::Exchange;
 use crate::exchange::inbox::{Broken, Read, Taken};
-use crate::exchange::piece::Room;
 
 /// How much is read ahead for small reads and lines, in bytes.
 pub(super) const READ_AHEAD: usize = 16 * 1024;
@@ -96,24 +95,12 @@ impl Cursor {
         Ok(done)
     }
 
-    /// Takes the next `length` bytes of a streamed body in memory that was lent for them, and says that more reads like this
-    /// one are to be expected; `room` makes more such memory.
-    pub(super) fn take_lent(
-        &mut self,
-        exchange: &Arc<Exchange>,
-        length: usize,
-        once: bool,
-        room: impl FnMut() -> Option<Box<dyn Room>>,
-    ) -> Taken {
-        // As in read_some().
-        if fork::is_child() {
-            return Taken::Other;
-        }
+    /// Takes the next `length` bytes of a streamed body in memory that was lent for them.
+    pub(super) fn take_lent(&mut self, exchange: &Arc<Exchange>, length: usize, once: bool) -> Taken {
         let taken = if self.at_hand().is_empty() { exchange.take_streamed(length, once) } else { Taken::Other };
         if let Taken::Whole(piece) = &taken {
             self.position += piece.len() as u64;
         }
-        exchange.lend_streamed(length, self.position, room);
         taken
     }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::class::{Attribute, Behaviour, Class, Method};
 use super::cursor::{Cursor, READ_AHEAD};
+use super::fork;
 use super::graveyard::{Blank, Graveyard};
 use super::object::{Attached, Kind, Object, Raised, Result};
 use super::shim::{Call, attribute, method, next};
@@ -86,24 +87,30 @@ impl Input {
         py.bytes_from(length, |room| self.cursor().read(&self.exchange, room, once))
     }
 
-    /// A read of a stream, if what is next has been received into memory that an earlier one lent for it.
+    /// A read of a stream, if what is next has been received into memory that an earlier one lent for it. It lends some, too.
     fn read_lent<'py>(&self, py: Attached<'py>, length: usize, once: bool) -> Result<'py, Option<Object<'py>>> {
-        let Some(graveyard) = self.graveyard.as_ref().filter(|_| length >= LENT_FROM) else { return Ok(None) };
+        let Some(graveyard) = self.graveyard.as_ref().filter(|_| length >= LENT_FROM && !fork::is_child()) else {
+            return Ok(None);
+        };
+        let take = || {
+            let mut cursor = self.cursor.try_lock().ok()?;
+            Some((cursor.take_lent(&self.exchange, length, once), cursor.position))
+        };
+        let Some((mut taken, position)) = take() else { return Ok(None) };
         let blank = || Some(Box::new(Blank::new(py, length, graveyard).ok()?) as Box<dyn Room>);
-        for may_wait in [true, false] {
-            let Ok(mut cursor) = self.cursor.try_lock() else { return Ok(None) };
-            let taken = cursor.take_lent(&self.exchange, length, once, blank);
-            drop(cursor);
-            match taken {
-                Taken::Whole(piece) => return bytes_of(py, piece, length).map(Some),
-                Taken::Pending if may_wait => self.waiting(py, |_, exchange| {
-                    exchange.wait_streamed(if once { 1 } else { length });
-                    Ok(())
-                })?,
-                _ => return Ok(None),
-            }
+        self.exchange.lend_streamed(length, position, blank);
+        if let Taken::Pending = taken {
+            let wanted = if once { 1 } else { length };
+            self.waiting(py, |_, exchange| {
+                exchange.wait_streamed(wanted);
+                Ok(())
+            })?;
+            taken = take().map_or(Taken::Other, |(taken, _)| taken);
         }
-        Ok(None)
+        match taken {
+            Taken::Whole(piece) => bytes_of(py, piece, length).map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// How long the body is at most, if that is known.

@@ -32,6 +32,7 @@ impl Drop for Lent {
 
 /// Lends what is wanted for reads of so many bytes from there on; returns how much that was.
 fn lend(inbox: &Inbox, size: usize, origin: u64) -> usize {
+    inbox.expect(size, origin); // once says nothing
     let wanted = inbox.expect(size, origin);
     for _ in 0..wanted {
         inbox.lend(Box::new(Lent(Box::into_raw(vec![0; size].into_boxed_slice()))));
@@ -135,6 +136,7 @@ fn memory_of_another_size_is_let_go() {
     assert_eq!(lend(&inbox, 4, 0), 4);
     let (used, unused) = (inbox.spare(0), inbox.spare(0));
     assert!(used.is_lent() && unused.is_lent());
+    assert_eq!(inbox.expect(6, 0), 0);
     assert_eq!(inbox.expect(6, 0), 1, "of the four, two are in use");
     inbox.give_back(unused);
     assert_eq!(inbox.expect(6, 0), 2);
@@ -142,6 +144,16 @@ fn memory_of_another_size_is_let_go() {
     assert!(inbox.expect(6, 0) == 2 && !inbox.spare(0).is_lent());
     inbox.feed(used);
     assert!(!inbox.spare(0).is_lent());
+}
+
+#[test]
+fn who_reads_now_so_much_and_now_so_much_lends_nothing() {
+    let inbox = Inbox::new(12);
+    for _ in 0..3 {
+        assert_eq!((inbox.expect(4, 0), inbox.expect(5, 0)), (0, 0));
+    }
+    assert_eq!(inbox.expect(5, 0), 3);
+    assert_eq!((inbox.expect(4, 0), inbox.expect(5, 0)), (0, 3), "one of another size is no reason to change");
 }
 
 #[test]
