@@ -4,10 +4,11 @@ import statistics
 
 from harness.waiting import until
 
-from .. import client, contenders, machine, nginx, wrk
+from .. import client, contenders, machine, nginx, rounds, wrk
 from ..report import Findings, Table, Target, milli, number
 
 NAP = 0.005
+SHORT_NAP = 0.003
 SPIN = 0.05
 INTERVALS = (0.005, 0.002, 0.001, 0.0005, 0.0001)
 
@@ -36,7 +37,31 @@ def sleep(options):
         table.rows.append([contender.name, str(threads), number(rate), number(ideal), number(100 * rate / ideal)])
         findings.targets.append(Target(f"sleepers, {threads} threads", 100 * rate / ideal, bound, True, " %"))
     findings.tables.append(refuse(table, findings))
+    findings.tables.append(in_turn(options, findings))
     return findings
+
+
+def in_turn(options, findings):
+    """Four calls for each thread, on all servers: p99 shows whether some are overtaken."""
+    columns = ["server", "calls/s", "p50 ms", "p99 ms", "CPU µs"]
+    table = Table(f"Calls that wait {SHORT_NAP * 1e3:g} ms, 8 threads, 32 connections", columns)
+    kinds = (contenders.Module, *contenders.PEERS)
+    running, left_out = contenders.start_all(kinds, "waits", 8, options, "sleep-peers")
+    findings.refused += left_out
+    try:
+        for contender in running:
+            contender.path = f"/sleep?{SHORT_NAP}"
+        options.say(f"{SHORT_NAP * 1e3:g} ms sleepers, all servers")
+        found = rounds.interleave(running, options.rounds, seconds=options.seconds)
+    finally:
+        contenders.stop_all(running)
+    for contender, summary in sorted(found.items(), key=lambda item: item[1].p99):
+        if summary.failures:
+            findings.refused.append(f"{table.title}: {contender.name}: {summary.failures} failures")
+            continue
+        cells = [number(summary.rate), milli(summary.p50), milli(summary.p99), number(summary.cpu * 1e6)]
+        table.rows.append([contender.name, *cells])
+    return table
 
 
 def refuse(table, findings):

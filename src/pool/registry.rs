@@ -158,7 +158,7 @@ impl<J: Task> Member<'_, J> {
     fn seek(&mut self, worker: &mut impl Worker<J>) {
         let Registry { queue, sleep, .. } = self.registry;
         // If all that wait are cancelled, the lock is not needed to drop them.
-        let mut job = if queue.live() == 0 { queue.take(&mut self.share, BATCH) } else { None };
+        let mut job = if queue.live() == 0 { queue.take(&mut self.share, 1) } else { None };
         let is_idle = || queue.waiting().load(Ordering::Relaxed) == 0;
         if job.is_none() {
             let park = self.watch() || !sleep.is_lane_busy(&self.place);
