@@ -16,4 +16,6 @@ env CARGO_TARGET_DIR="$apart" CARGO_BUILD_TARGET="$host" NGINX="$NGINX" BUILD=de
 export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1:use_sigaltstack=0
 cd "$root"
 export NGINX_BINARY=$apart/nginx-wsgi/debug/nginx WSGI_MODULE=$apart/nginx-wsgi/debug/ngx_http_wsgi_module.so
-exec "$python" -m pytest tests --deselect test_soak_short.py::test_requests_leave_no_memory_behind "$@"
+# The sanitizer's own locks do not survive a fork: one that another thread held at that moment is never free in the child.
+exec "$python" -m pytest tests --deselect test_soak_short.py::test_requests_leave_no_memory_behind \
+  --deselect test_hostile_processes.py::test_fork --deselect test_hostile_processes.py::test_many_forks_under_load "$@"
