@@ -24,6 +24,9 @@ pub const PIECE: usize = 64 << 10;
 /// How many pieces of memory are kept to be used again.
 const SPARE: usize = 4;
 
+/// How many pieces of lent memory may wait, however much may.
+const MOST_LENT: usize = 16;
+
 /// So many times the limit may wait when the client sends, and the reader reads, as fast as the other.
 const FAST: usize = 4;
 
@@ -324,7 +327,7 @@ impl Inbox {
         loan.size = size;
         loan.count -= outdated.len();
         // A full inbox, and one that is received into.
-        let wanted = (limit / size + 1).saturating_sub(loan.count);
+        let wanted = (cmp::min(limit / size, MOST_LENT) + 1).saturating_sub(loan.count);
         drop(state);
         drop(outdated);
         wanted

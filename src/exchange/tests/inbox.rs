@@ -157,6 +157,12 @@ fn who_reads_now_so_much_and_now_so_much_lends_nothing() {
 }
 
 #[test]
+fn no_more_is_lent_than_is_of_use() {
+    let inbox = Inbox::new(1 << 30);
+    assert_eq!((lend(&inbox, 100, 0), lend(&inbox, 100, 0)), (17, 0));
+}
+
+#[test]
 fn where_both_sides_are_fast_more_may_wait() {
     let inbox = Arc::new(Inbox::new(4));
     let reader = Arc::clone(&inbox);
