@@ -25,6 +25,8 @@ const FORCED: f32 = 0.9;
 
 /// So many calls may end at most before the event loop is woken for them.
 const MOST_QUIET: usize = 16;
+/// Beside a call that took so long, waking the event loop costs nothing.
+const LONG: Duration = Duration::from_millis(2);
 
 /// The pools and the interpreter of one worker process, as the event loop holds them.
 pub(crate) struct Engine {
@@ -178,10 +180,10 @@ fn spawn_threads(
     threads
 }
 
-/// Whether the event loop is to hear of so many ends now. While as many calls wait, the thread has work until it has
-/// been given more; `None`: the thread goes on with none.
-fn is_due(quiet: usize, left: Option<usize>) -> bool {
-    left.is_none_or(|left| quiet >= left.min(MOST_QUIET))
+/// Whether the event loop is to hear of so many ends now, the last of a call that took so long. While as many calls wait, the
+/// thread has work until it has been given more; `None`: the thread goes on with none.
+fn is_due(quiet: usize, left: Option<usize>, took: Duration) -> bool {
+    took >= LONG || left.is_none_or(|left| quiet >= left.min(MOST_QUIET))
 }
 
 /// A thread of a pool: runs calls in Python, and tells the event loop of their ends.
@@ -215,9 +217,9 @@ impl Worker<Job> for Executor {
         self.thread.run(job);
     }
 
-    fn ended(&mut self, left: Option<usize>) {
+    fn ended(&mut self, left: Option<usize>, took: Duration) {
         self.quiet += 1;
-        if is_due(self.quiet, left) {
+        if is_due(self.quiet, left, took) {
             self.quiet = 0;
             self.news.ring();
         }
@@ -251,7 +253,7 @@ mod tests {
             let (mut quiet, mut told) = (0, Vec::new());
             for left in (0..calls).rev() {
                 quiet += 1;
-                if is_due(quiet, left.checked_sub(1)) {
+                if is_due(quiet, left.checked_sub(1), Duration::ZERO) {
                     told.push(std::mem::take(&mut quiet));
                 }
             }
@@ -260,6 +262,8 @@ mod tests {
         assert_eq!(told(1), [1], "the last one at once");
         assert_eq!(told(8), [4, 2, 1, 1]);
         assert_eq!(told(40), [16, 12, 6, 3, 1, 1, 1]);
-        assert!(!is_due(MOST_QUIET - 1, Some(1000)) && is_due(MOST_QUIET, Some(1000)));
+        let (short, long) = (LONG - Duration::from_nanos(1), LONG);
+        assert!(!is_due(MOST_QUIET - 1, Some(1000), short) && is_due(MOST_QUIET, Some(1000), short));
+        assert!(is_due(1, Some(1000), long));
     }
 }

@@ -81,10 +81,10 @@ pub trait Worker<J> {
     fn detach(&mut self);
     /// Runs a job, attached. May let the lock go and take it again inside.
     fn run(&mut self, job: J);
-    /// A job has ended. This thread goes on with another at once, attached as before, and so many wait behind that;
-    /// `None`: it does not.
-    fn ended(&mut self, left: Option<usize>) {
-        let _ = left;
+    /// A job has ended, after so long. This thread goes on with another at once, attached as before, and so many wait behind
+    /// that; `None`: it does not.
+    fn ended(&mut self, left: Option<usize>, took: Duration) {
+        let _ = (left, took);
     }
 }
 

@@ -216,11 +216,12 @@ impl<J: Task> Member<'_, J> {
             guarded(|| worker.run(job));
             jobs += 1;
             let before = std::mem::replace(&mut now, self.registry.clock.now());
-            sleep.note_job(&self.place, now - before, now);
+            let took = now - before;
+            sleep.note_job(&self.place, took, now);
             sleep.smooth(&self.place).note_end();
             self.answer_summons(worker);
             next = if self.is_turn_over(now) { None } else { self.take(now) };
-            guarded(|| worker.ended(next.is_some().then(|| queue.live())));
+            guarded(|| worker.ended(next.is_some().then(|| queue.live()), Duration::from_nanos(took)));
         }
         sleep.smooth(&self.place).note_turn(jobs, now - began, now);
         sleep.smooth(&self.place).let_go(self.place.number());
