@@ -108,7 +108,7 @@ impl Input {
             taken = take().map_or(Taken::Other, |(taken, _)| taken);
         }
         match taken {
-            Taken::Whole(piece) => bytes_of(py, piece, length).map(Some),
+            Taken::Whole(piece) => bytes_of(py, piece).map(Some),
             _ => Ok(None),
         }
     }
@@ -146,13 +146,13 @@ impl Input {
     }
 }
 
-/// A piece of a body as a bytes object: that whose `length` bytes it was received into, if it has as many.
-fn bytes_of<'py>(py: Attached<'py>, piece: Piece, length: usize) -> Result<'py, Object<'py>> {
-    if piece.len() < length {
+/// A piece of a body as a bytes object: the one that it was received into, if that is full.
+fn bytes_of<'py>(py: Attached<'py>, piece: Piece) -> Result<'py, Object<'py>> {
+    if piece.len() < piece.room() {
         return py.bytes(piece.bytes());
     }
     let room = piece.into_memory().err().and_then(|room| room.into_any().downcast::<Blank>().ok());
-    // SAFETY: the piece was as long as the object.
+    // SAFETY: the piece fills its memory, which is the object's contents.
     let bytes = room.and_then(|blank| unsafe { blank.written(py) });
     bytes.ok_or_else(|| Raised::new(py, Kind::Runtime, "the body is in memory that was not lent for it"))
 }

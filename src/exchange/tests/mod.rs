@@ -50,13 +50,19 @@ fn a_message_after_a_look_is_announced_again() {
     assert!(exchange.take().end.is_some());
 }
 
-#[test]
-fn the_window_holds_the_thread_until_credit_comes() {
-    let (exchange, _news) = exchange(4);
+/// An exchange whose thread has filled the window, and waits for room.
+fn waiting(window: u64) -> (Arc<Exchange>, Arc<News>, std::thread::JoinHandle<Result<(), Gone>>) {
+    let (exchange, news) = exchange(window);
     assert!(exchange.begin());
     assert_eq!(exchange.send(None, chunk(b"abcd"), None), Ok(false));
     let waiting = Arc::clone(&exchange);
     let thread = std::thread::spawn(move || waiting.wait_room());
+    (exchange, news, thread)
+}
+
+#[test]
+fn the_window_holds_the_thread_until_credit_comes() {
+    let (exchange, _news, thread) = waiting(4);
     std::thread::sleep(Duration::from_millis(20));
     assert!(!thread.is_finished() && exchange.is_full());
     exchange.credit(1);
@@ -85,11 +91,7 @@ fn the_window_grows_for_a_client_that_keeps_up() {
 
 #[test]
 fn a_gone_client_releases_the_thread_and_drops_what_it_sends() {
-    let (exchange, news) = exchange(1);
-    assert!(exchange.begin());
-    assert_eq!(exchange.send(None, chunk(b"abcd"), None), Ok(false));
-    let waiting = Arc::clone(&exchange);
-    let thread = std::thread::spawn(move || waiting.wait_room());
+    let (exchange, news, thread) = waiting(1);
     assert!(matches!(exchange.abandon(), (false, None)));
     assert!(exchange.owner() == 0 && exchange.take().is_empty());
     assert_eq!(thread.join().unwrap(), Err(Gone));
