@@ -41,6 +41,7 @@ welcome() {
     curl -N http://127.0.0.1:$PORT/stream               ten lines, one by one
     curl http://127.0.0.1:$PORT/sleep?s=5 &             a slow call ...
     curl http://127.0.0.1:$PORT/hello-static/hello.css  ... delays nobody else
+    curl http://127.0.0.1:$PORT/wsgi-status             what the threads are at (a page for browsers)
   Serve your own: make run APP=path/to/wsgi.py:application PORT=9000 THREADS=16
 
 END

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::exchange::log::{self, Level, Origin};
 use crate::exchange::spec::{self, Spec};
+use crate::exchange::tally::Tally;
 use crate::exchange::{Exchange, Job, News};
 use crate::pool::{Config, Pool, Worker};
 use crate::python::{self, BuildInfo, Interpreter, Main, Thread};
@@ -33,6 +34,7 @@ pub(crate) struct Engine {
     pools: Vec<Pool<Job>>,
     specs: Vec<spec::Pool>,
     news: Arc<News>,
+    tallies: &'static [Tally],
     python: RefCell<Main>,
     #[cfg(feature = "on-event-loop")]
     inline: Inline,
@@ -62,7 +64,8 @@ impl Inline {
 
 impl Engine {
     /// Starts Python, and the pools' threads once the applications have been imported. Calls wait in the queues meanwhile.
-    pub(crate) fn start(spec: Spec, news: Arc<News>) -> io::Result<Self> {
+    /// `tallies`: where the threads of each pool count.
+    pub(crate) fn start(spec: Spec, news: Arc<News>, tallies: &'static [Tally]) -> io::Result<Self> {
         let interval = Duration::from_micros(spec.switch_interval.into());
         let (turn, forced) = (interval.mul_f32(TURN), interval.mul_f32(FORCED));
         let config = |pool: &spec::Pool| Config { capacity: pool.queue, lanes: 1, turn, forced, exclusive: true };
@@ -81,7 +84,8 @@ impl Engine {
             specs
                 .iter()
                 .zip(&queues)
-                .flat_map(|(spec, pool)| spawn_threads(spec, pool, interpreter, &for_threads))
+                .zip(tallies)
+                .flat_map(|((spec, pool), tally)| spawn_threads(spec, pool, interpreter, &for_threads, tally))
                 .collect()
         };
         let build = BuildInfo { executable: env!("WSGI_PYTHON_EXECUTABLE").into() };
@@ -90,6 +94,7 @@ impl Engine {
             pools,
             specs: kept_specs,
             news,
+            tallies,
             python,
             #[cfg(feature = "on-event-loop")]
             inline,
@@ -138,10 +143,11 @@ impl Engine {
 
     /// Adds a thread to a pool, for one that is lost to a call that does not end.
     pub(crate) fn add_thread(&self, pool: usize) {
-        let (pool, spec, news) = (self.pools[pool].clone(), self.specs[pool].clone(), Arc::clone(&self.news));
+        let (spec, tally) = (self.specs[pool].clone(), &self.tallies[pool]);
+        let (pool, news) = (self.pools[pool].clone(), Arc::clone(&self.news));
         self.python.borrow().spawn(Box::new(move |interpreter| {
             let spec = spec::Pool { threads: 1, ..spec };
-            spawn_threads(&spec, &pool, interpreter, &news)
+            spawn_threads(&spec, &pool, interpreter, &news, tally)
         }));
     }
 
@@ -159,12 +165,15 @@ fn spawn_threads(
     pool: &Pool<Job>,
     interpreter: &Arc<Interpreter>,
     news: &Arc<News>,
+    tally: &'static Tally,
 ) -> Vec<JoinHandle<()>> {
     let stack_size = if spec.stack_size == 0 { STACK_SIZE } else { spec.stack_size };
     let spawn = |number| {
         let (pool, interpreter, news) = (pool.clone(), Arc::clone(interpreter), Arc::clone(news));
         let thread = thread::Builder::new().name(format!("{}/{number}", spec.name)).stack_size(stack_size);
-        thread.spawn(move || pool.run_thread(0, &mut Executor { thread: Thread::new(&interpreter), news, quiet: 0 }))
+        thread.spawn(move || {
+            pool.run_thread(0, &mut Executor { thread: Thread::new(&interpreter), news, tally, quiet: 0 })
+        })
     };
     let mut threads = Vec::with_capacity(spec.threads);
     for number in 0..spec.threads {
@@ -190,6 +199,7 @@ fn is_due(quiet: usize, left: Option<usize>, took: Duration) -> bool {
 struct Executor {
     thread: Thread,
     news: Arc<News>,
+    tally: &'static Tally,
     /// Calls that have ended since the event loop was last told.
     quiet: usize,
 }
@@ -214,10 +224,12 @@ impl Worker<Job> for Executor {
     }
 
     fn run(&mut self, job: Job) {
+        self.tally.begun();
         self.thread.run(job);
     }
 
     fn ended(&mut self, left: Option<usize>, took: Duration) {
+        self.tally.over();
         self.quiet += 1;
         if is_due(self.quiet, left, took) {
             self.quiet = 0;

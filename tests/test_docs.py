@@ -26,6 +26,7 @@ PLACES = {
 MANY = 99
 ARGUMENTS = {
     "FLAG": (1, 1),
+    "TAKE01": (0, 1),
     "TAKE1": (1, 1),
     "TAKE12": (1, 2),
     "TAKE23": (2, 3),

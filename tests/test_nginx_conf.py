@@ -94,6 +94,12 @@ def test_hello_fails_on_request(hello):
     assert http1.fetch(hello, "/nothing").status == 404
 
 
+def test_hello_tells_what_its_pool_is_at(hello):
+    http1.fetch(hello, "/environ")
+    page = http1.fetch(hello, "/wsgi-status")
+    assert page.status == 200 and re.search(r"<td>default</td><td>\d</td><td>8</td>", page.text)
+
+
 # ---- django.conf ----
 
 
@@ -125,6 +131,13 @@ def browser(django):
 
 def request_seen(browser, path="/api/request/"):
     return json.loads(browser.get(path).text)
+
+
+def test_django_tells_what_its_pool_is_at(browser):
+    assert browser.get("/").status == 200
+    metrics = browser.get("/metrics").text
+    assert 'nginx_wsgi_threads{worker="0",pool="default"} 8' in metrics
+    assert re.search(r'nginx_wsgi_responses_total\{worker="0",pool="default",class="2xx"\} [1-9]', metrics)
 
 
 def test_django_home(browser):

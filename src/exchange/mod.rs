@@ -16,6 +16,7 @@ pub mod request;
 pub mod response;
 mod spare;
 pub mod spec;
+pub mod tally;
 #[cfg(test)]
 mod tests;
 

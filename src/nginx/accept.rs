@@ -7,58 +7,21 @@
 //! workers share, without `accept_mutex` and `reuseport` (nginx's default).
 
 use std::cell::{Cell, RefCell, UnsafeCell};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::{mem, slice};
+use std::mem;
 
 use nginx_sys::*;
 
-use super::ffi::{OK, guard, wsgi_set_accepting};
+use super::board::{How, Place};
+use super::ffi::{guard, wsgi_set_accepting};
 use super::worker::worker;
 
 /// How often a worker looks at itself while a pool is full, in milliseconds; it is stuck after one such look in vain.
 const INTERVAL: ngx_msec_t = 10;
 
-/// On the board: there is no such worker.
-const ABSENT: u8 = 0;
-const FREE: u8 = 1;
-const STUCK: u8 = 2;
-
-/// What the workers of one cycle tell each other, in memory that they share.
-pub(crate) struct Board(ngx_shm_t);
-
-impl Board {
-    /// `None`: out of memory, and nginx has said so.
-    pub(crate) fn new(log: *mut ngx_log_t) -> Option<Self> {
-        // SAFETY: a struct of pointers and integers, for which zero is a start.
-        let mut memory: ngx_shm_t = unsafe { mem::zeroed() };
-        memory.size = NGX_MAX_PROCESSES as usize;
-        memory.log = log;
-        // SAFETY: asks for so many bytes, which come zeroed.
-        (unsafe { ngx_shm_alloc(&mut memory) } == OK).then_some(Self(memory))
-    }
-
-    fn workers(&self) -> &[AtomicU8] {
-        // SAFETY: the memory is as long as that, and lives as long as the board; all processes use it atomically.
-        unsafe { slice::from_raw_parts(self.0.addr.cast(), self.0.size) }
-    }
-}
-
-impl Drop for Board {
-    fn drop(&mut self) {
-        // SAFETY: it was allocated by `new`, and other processes have mappings of their own. The log of that time may be
-        // gone; the present cycle has one.
-        unsafe {
-            self.0.log = (*ngx_cycle).log;
-            ngx_shm_free(&mut self.0);
-        }
-    }
-}
-
 /// This worker's part in it.
 pub(crate) struct Accept {
-    /// `None` where there are no siblings.
-    board: Option<&'static [AtomicU8]>,
-    /// This worker's place on the board.
+    places: &'static [Place],
+    /// This worker's place.
     place: usize,
     /// Calls that have ended, by pool, and how many there were at the last look.
     ended: Vec<Cell<u64>>,
@@ -70,35 +33,35 @@ pub(crate) struct Accept {
 }
 
 impl Accept {
-    /// `board`: that of the cycle, where there are siblings.
-    pub(crate) fn new(board: Option<&'static Board>, pools: usize, log: *mut ngx_log_t) -> Self {
+    /// For the worker at `place`, which has begun.
+    pub(crate) fn new(places: &'static [Place], place: usize, pools: usize, log: *mut ngx_log_t) -> Self {
         // SAFETY: an event is a struct of pointers, integers and flags, for which zero is nginx's own start.
         let mut timer = unsafe { mem::zeroed::<ngx_event_t>() };
         timer.handler = Some(look);
         timer.log = log;
         timer.set_cancelable(1);
-        let accept = Self {
-            board: board.map(Board::workers),
-            // SAFETY: written by nginx before a process starts its modules.
-            place: unsafe { ngx_worker },
+        Self {
+            places,
+            place,
             ended: vec![Cell::new(0); pools],
             seen: RefCell::new(vec![0; pools]),
             paused: Cell::new(false),
             timer: UnsafeCell::new(timer),
-        };
-        accept.say(FREE);
-        accept
+        }
     }
 
-    fn say(&self, how: u8) {
-        if let Some(place) = self.board.and_then(|board| board.get(self.place)) {
-            place.store(how, Ordering::Relaxed);
-        }
+    /// Where all workers of the cycle say how they are.
+    pub(crate) fn places(&self) -> &'static [Place] {
+        self.places
+    }
+
+    fn say(&self, how: How) {
+        self.places[self.place].say(how);
     }
 
     /// The worker will accept no more, or has never begun to.
     pub(crate) fn leave(&self) {
-        self.say(ABSENT);
+        self.say(How::Absent);
     }
 
     /// A call of that pool has ended.
@@ -111,7 +74,7 @@ impl Accept {
     #[inline]
     pub(crate) fn watch(&self, is_full: impl FnOnce() -> bool) {
         // SAFETY: the event lives as long as the process; timers are this thread's.
-        if self.board.is_some() && unsafe { (*self.timer.get()).timer_set() } == 0 && is_full() {
+        if self.places.len() > 1 && unsafe { (*self.timer.get()).timer_set() } == 0 && is_full() {
             self.note_ends();
             self.arm();
         }
@@ -133,7 +96,7 @@ impl Accept {
         }
         let full: Vec<usize> = (0..self.ended.len()).filter(|&pool| is_full(pool)).collect();
         let stuck = full.iter().any(|&pool| self.ended[pool].get() == self.seen.borrow()[pool]);
-        self.say(if stuck { STUCK } else { FREE });
+        self.say(if stuck { How::Stuck } else { How::Free });
         let pause = stuck && self.has_free_sibling();
         if self.paused.replace(pause) != pause {
             // SAFETY: the event loop's own thread, in a worker.
@@ -146,8 +109,8 @@ impl Accept {
     }
 
     fn has_free_sibling(&self) -> bool {
-        let others = self.board.unwrap_or_default().iter().enumerate().filter(|&(place, _)| place != self.place);
-        others.into_iter().any(|(_, how)| how.load(Ordering::Relaxed) == FREE)
+        let mut others = self.places.iter().enumerate().filter(|&(place, _)| place != self.place);
+        others.any(|(_, other)| other.how() == How::Free)
     }
 }
 

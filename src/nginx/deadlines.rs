@@ -9,6 +9,7 @@ use super::worker::worker;
 use crate::exchange::log::Level;
 use crate::exchange::now;
 use crate::exchange::response::Failure;
+use crate::exchange::tally::Outcome;
 
 const SERVICE_UNAVAILABLE: u16 = NGX_HTTP_SERVICE_UNAVAILABLE as u16;
 const GATEWAY_TIMEOUT: u16 = NGX_HTTP_GATEWAY_TIME_OUT as u16;
@@ -38,13 +39,15 @@ impl Context {
         let Some(began) = exchange.began() else {
             let waited = since(exchange.submitted());
             if waited >= location.queue_timeout {
-                return self.refuse(&format!("the call waited {waited} ms in the queue (wsgi_queue_timeout)"));
+                let why = format!("the call waited {waited} ms in the queue (wsgi_queue_timeout)");
+                return self.refuse(&why, Outcome::QueueTimeout);
             }
             return self.arm((location.queue_timeout - waited).min(read).min(whole));
         };
         let elapsed = since(began);
         if elapsed >= whole {
-            return self.expire(&format!("the call took {elapsed} ms so far (wsgi_request_timeout)"), true);
+            let why = format!("the call took {elapsed} ms so far (wsgi_request_timeout)");
+            return self.expire(&why, Outcome::RequestTimeout);
         }
         if !self.out.borrow().is_empty() || exchange.inbox().is_some_and(|inbox| inbox.is_awaited()) {
             // The client is the slow side: send_timeout or client_body_timeout watches it.
@@ -53,7 +56,8 @@ impl Context {
         }
         let silent = since(self.last_activity.get().max(began));
         if silent >= read {
-            return self.expire(&format!("the application sent nothing for {silent} ms (wsgi_read_timeout)"), false);
+            let why = format!("the application sent nothing for {silent} ms (wsgi_read_timeout)");
+            return self.expire(&why, Outcome::ReadTimeout);
         }
         self.arm((read - silent).min(whole - elapsed));
     }
@@ -64,20 +68,20 @@ impl Context {
     }
 
     /// Answers 504 in the stead of a call that has run out of time.
-    fn expire(&self, why: &str, interrupt: bool) {
+    fn expire(&self, why: &str, outcome: Outcome) {
         if let (Some(exchange), Some(worker)) = (self.exchange(), worker()) {
-            worker.overdue(exchange, why, interrupt);
+            worker.overdue(exchange, why, outcome == Outcome::RequestTimeout);
         }
-        self.fail(&Failure { status: GATEWAY_TIMEOUT, level: Level::Error, record: why.to_owned() });
+        self.fail(&Failure { status: GATEWAY_TIMEOUT, level: Level::Error, record: why.to_owned() }, outcome);
     }
 
     /// Answers 503 for a call that no thread will take.
-    pub(super) fn refuse(&self, why: &str) {
+    pub(super) fn refuse(&self, why: &str, outcome: Outcome) {
         let record = match worker().and_then(|worker| worker.may_tell_refusal()) {
             Some(0) => why.to_owned(),
             Some(untold) => format!("{why}; {untold} more were refused since the last such line"),
             None => String::new(),
         };
-        self.fail(&Failure { status: SERVICE_UNAVAILABLE, level: Level::Warn, record });
+        self.fail(&Failure { status: SERVICE_UNAVAILABLE, level: Level::Warn, record }, outcome);
     }
 }

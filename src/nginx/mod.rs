@@ -2,6 +2,7 @@
 
 mod accel;
 mod accept;
+mod board;
 mod body;
 mod conf;
 mod deadlines;
@@ -15,6 +16,7 @@ mod overdue;
 mod request;
 mod setting;
 mod spool;
+mod status;
 mod variables;
 mod waker;
 mod worker;

@@ -11,7 +11,7 @@ use nginx_sys::*;
 use super::ffi::guard;
 use super::log;
 use super::worker::worker;
-use crate::exchange::{Exchange, now};
+use crate::exchange::{Exchange, now, spec};
 
 /// How long a call may go on after it was interrupted, or was given up, before its thread counts as lost.
 const PATIENCE: u64 = 5_000_000;
@@ -73,11 +73,13 @@ impl Overdue {
         calls.iter().filter(|call| call.exchange.pool() == pool && now - call.since >= PATIENCE).count()
     }
 
-    /// Forgets the calls that have ended, and sees to the others. `limits`: the threads of each pool.
-    fn look(&self, limits: &[usize], mut add_thread: impl FnMut(usize)) {
+    /// Forgets the calls that have ended, and sees to the others: a pool may have as many threads more as it was given.
+    /// `note_lost` is told how many of each are lost.
+    fn look(&self, pools: &[spec::Pool], note_lost: impl Fn(usize, usize), add_thread: impl Fn(usize)) {
         self.calls.borrow_mut().retain(|call| call.exchange.is_running());
-        for (pool, &limit) in limits.iter().enumerate() {
+        for (pool, limit) in pools.iter().map(|pool| pool.threads).enumerate() {
             let lost = self.lost(pool);
+            note_lost(pool, lost);
             let replaced = self.replaced.borrow()[pool];
             if lost > limit {
                 self.recycle(lost);
@@ -112,7 +114,8 @@ impl Overdue {
 unsafe extern "C" fn look(_event: *mut ngx_event_t) {
     guard((), || {
         if let Some(worker) = worker() {
-            worker.overdue.look(&worker.threads, |pool| worker.add_thread(pool));
+            let note_lost = |pool, lost| worker.tally(pool).set_lost(lost);
+            worker.overdue.look(&worker.pools, note_lost, |pool| worker.add_thread(pool));
         }
     });
 }

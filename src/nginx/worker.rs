@@ -12,12 +12,16 @@ use std::time::Duration;
 use nginx_sys::*;
 
 use super::accept::Accept;
+use super::board::{self, Board};
 use super::ffi::{guard, wsgi_close_connections};
 use super::handler::Context;
 use super::log::{self, Installed, Records};
 use super::overdue::Overdue;
+use super::status::Report;
 use super::{conf, waker};
 use crate::Engine;
+use crate::exchange::spec;
+use crate::exchange::tally::{Outcome, Tally};
 use crate::exchange::{Exchange, Job, News, Spare};
 
 /// How long a worker that ends gives its threads: after a graceful quit, and when it is told to stop at once.
@@ -40,8 +44,11 @@ pub(crate) struct Worker {
     /// Contexts of requests that are over.
     pub(crate) contexts: RefCell<Vec<Rc<Context>>>,
     pub(crate) overdue: Overdue,
-    /// The threads of each pool, as configured.
-    pub(crate) threads: Vec<usize>,
+    board: &'static Board,
+    /// This worker's place on it.
+    place: usize,
+    /// As configured.
+    pub(crate) pools: Vec<spec::Pool>,
     /// Second of the last line about refused requests, and how many have not been told of since.
     refusals: Cell<(time_t, u64)>,
 }
@@ -71,8 +78,10 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
     leave_children_to_the_application();
 
     let mut spec = main.spec.clone();
-    let multiprocess = worker_processes(cycle) > 1;
-    spec.multiprocess = multiprocess;
+    let workers = (worker_processes(cycle) as usize).min(board::WORKERS);
+    // SAFETY: written by nginx before a process starts its modules.
+    let place = unsafe { ngx_worker };
+    spec.multiprocess = workers > 1;
     let (Some(eventfd), Some(late_bell)) = (eventfd().map(Arc::new), LateBell::new().map(Arc::new)) else {
         return log::alert("eventfd() or timerfd_create() failed: no application will be served");
     };
@@ -84,14 +93,17 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
     let log = log::install(cycle, Arc::new(Records::new(bell(&eventfd))));
     // SAFETY: registers a function that lives for ever and that only does what is safe after fork().
     unsafe { libc::pthread_atfork(None, None, Some(forked)) };
-    let threads: Vec<usize> = spec.pools.iter().map(|pool| pool.threads).collect();
-    match Engine::start(spec, Arc::clone(&news)) {
+    let pools = spec.pools.clone();
+    let Some(board) = &main.board else { return };
+    // A process without a master destroys the configuration when it reads it anew; its threads go on to count.
+    let board: &'static Board = Box::leak(Box::new(Arc::clone(board)));
+    board.start(place, &pools);
+    match Engine::start(spec, Arc::clone(&news), board.tallies(place)) {
         Ok(engine) => {
             // SAFETY: an event is a struct of pointers, integers and flags, for which zero is nginx's own start.
             let submitted = UnsafeCell::new(unsafe { std::mem::zeroed::<ngx_event_t>() });
-            let overdue = Overdue::new(threads.len(), cycle.log);
-            let board = main.board.as_ref().filter(|_| multiprocess);
-            let accept = Accept::new(board, threads.len(), cycle.log);
+            let overdue = Overdue::new(pools.len(), cycle.log);
+            let accept = Accept::new(&board.places()[..workers], place, pools.len(), cycle.log);
             let worker = Worker {
                 engine,
                 news,
@@ -102,7 +114,9 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
                 spare: RefCell::default(),
                 contexts: RefCell::default(),
                 overdue,
-                threads,
+                board,
+                place,
+                pools,
                 refusals: Cell::new((0, 0)),
             };
             // SAFETY: nobody else knows of the event yet.
@@ -233,7 +247,12 @@ impl Worker {
         // SAFETY: the worker, and with it the event, lives as long as the process.
         unsafe { waker::post(self.submitted.get()) };
         let pool = exchange.pool();
+        let tally = self.tally(pool);
+        tally.count(Outcome::Requested);
         let submitted = self.engine.submit(Job::new(exchange));
+        if submitted.is_ok() {
+            tally.queued();
+        }
         self.accept.watch(|| self.is_full(pool));
         submitted
     }
@@ -246,6 +265,17 @@ impl Worker {
     /// A call that waited in the queue of `pool` has been cancelled.
     pub(crate) fn forget(&self, pool: usize) {
         self.engine.forget(pool);
+        self.tally(pool).cancelled();
+    }
+
+    /// The numbers of `pool` in this worker.
+    pub(crate) fn tally(&self, pool: usize) -> &'static Tally {
+        &self.board.tallies(self.place)[pool]
+    }
+
+    /// What all workers of the cycle are at and have done.
+    pub(crate) fn report(&self) -> Report<'_> {
+        Report::of(&self.pools, self.accept.places(), |place| self.board.tallies(place))
     }
 
     /// How many calls wait in the queue of `pool`.
@@ -270,6 +300,7 @@ impl Worker {
     /// Adds a thread to a pool.
     pub(crate) fn add_thread(&self, pool: usize) {
         self.engine.add_thread(pool);
+        self.tally(pool).thread_added();
     }
 
     /// Whether a line about a refused request may be written now (one a second), and how many were not told of.

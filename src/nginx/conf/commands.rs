@@ -13,6 +13,7 @@ const MAIN: ngx_uint_t = NGX_HTTP_MAIN_CONF as ngx_uint_t;
 const LOCATION: ngx_uint_t = NGX_HTTP_LOC_CONF as ngx_uint_t;
 const ANYWHERE: ngx_uint_t = (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF) as ngx_uint_t;
 const IN_IF_AND_LIMIT: ngx_uint_t = (NGX_HTTP_LIF_CONF | NGX_HTTP_LMT_CONF) as ngx_uint_t;
+const TAKE01: ngx_uint_t = (NGX_CONF_NOARGS | NGX_CONF_TAKE1) as ngx_uint_t;
 const TAKE1: ngx_uint_t = NGX_CONF_TAKE1 as ngx_uint_t;
 const FLAG: ngx_uint_t = NGX_CONF_FLAG as ngx_uint_t;
 const TAKE1234: ngx_uint_t = NGX_CONF_TAKE1234 as ngx_uint_t;
@@ -47,7 +48,7 @@ const fn location_command(name: ngx_str_t, where_and_args: ngx_uint_t, set: Sett
 }
 
 /// Every directive of the module; docs/directives.md has an entry for each.
-pub(crate) static mut COMMANDS: [ngx_command_t; 27] = [
+pub(crate) static mut COMMANDS: [ngx_command_t; 28] = [
     location_command(ngx_string!("wsgi_pass"), LOCATION | IN_IF_AND_LIMIT | TAKE12, setters::pass, 0),
     main_command(ngx_string!("wsgi_app"), BLOCK | TAKE1, app_block::app),
     main_command(ngx_string!("wsgi_pool"), TWO_OR_MORE, setters::pool),
@@ -149,5 +150,6 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 27] = [
     location_command(ngx_string!("wsgi_pass_header"), ANYWHERE | TAKE1, setters::pass_header, 0),
     location_command(ngx_string!("wsgi_ignore_headers"), ANYWHERE | ONE_OR_MORE, setters::ignore_headers, 0),
     location_command(ngx_string!("wsgi_script_name"), ANYWHERE | TAKE1, setters::script_name, 0),
+    location_command(ngx_string!("wsgi_status"), LOCATION | TAKE01, setters::status, 0),
     ngx_command_t::empty(),
 ];

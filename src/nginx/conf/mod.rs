@@ -10,13 +10,15 @@ use std::ffi::{c_char, c_void};
 use std::path::PathBuf;
 use std::ptr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use nginx_sys::*;
 
-use super::accept::Board;
+use super::board::Board;
 use super::ffi::{ERROR, UNSET, copy_to_pool, guard, pool_box};
 use super::module::ngx_http_wsgi_module;
 use super::setting::Settings;
+use super::status::Format;
 use crate::exchange::spec;
 pub(crate) use commands::COMMANDS;
 pub(crate) use resolve::resolve;
@@ -38,7 +40,7 @@ pub(crate) struct MainConf {
     /// What the passes come to; made by [`resolve`].
     pub(crate) spec: spec::Spec,
     /// What the workers tell each other; made by [`resolve`] where there is a `wsgi_pass`.
-    pub(crate) board: Option<Board>,
+    pub(crate) board: Option<Arc<Board>>,
     /// The index of `$document_root`, for `ngx_http_get_indexed_variable()`.
     pub(crate) document_root: ngx_uint_t,
 }
@@ -99,12 +101,25 @@ pub(crate) struct LocConf {
     pass: usize,
     params: Option<Rc<Vec<Param>>>,
     pub(crate) settings: Settings,
+    /// `wsgi_status`.
+    pub(crate) status: Option<Format>,
 }
 
 impl LocConf {
     /// `wsgi_request_timeout`, for ever where it is 0.
     pub(crate) fn whole_timeout(&self) -> ngx_msec_t {
         if self.request_timeout == 0 { ngx_msec_t::MAX } else { self.request_timeout }
+    }
+
+    /// What answers the location's requests, if this module does.
+    fn handler(&self) -> ngx_http_handler_pt {
+        if self.pass != UNSET {
+            Some(super::handler::content_handler)
+        } else if self.status.is_some() {
+            Some(super::status::content_handler)
+        } else {
+            None
+        }
     }
 
     /// The location's `wsgi_param`s.
@@ -171,6 +186,7 @@ pub(crate) unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_v
         pass: UNSET,
         params: None,
         settings: Settings::default(),
+        status: None,
     };
     // SAFETY: nginx hands a valid `cf`.
     unsafe { keep(cf, conf) }
@@ -232,10 +248,11 @@ fn merge(cf: &mut ngx_conf_t, prev: &LocConf, conf: &mut LocConf) -> *mut c_char
     // As with fastcgi_pass: `if` and limit_except take the handler of the location that they stand in.
     // SAFETY: while http {} is merged, `cf` carries an http context with every module's configurations.
     let core = unsafe { &mut *directive::core_loc_conf(cf) };
-    if conf.pass == UNSET && prev.pass != UNSET && (core.noname() != 0 || core.lmt_excpt() != 0) {
-        conf.pass = prev.pass;
+    let has_none = conf.pass == UNSET && conf.status.is_none();
+    if has_none && (core.noname() != 0 || core.lmt_excpt() != 0) {
+        (conf.pass, conf.status) = (prev.pass, prev.status);
         if core.lmt_excpt() != 0 && core.handler.is_none() {
-            core.handler = Some(super::handler::content_handler);
+            core.handler = conf.handler();
         }
     }
 

@@ -1,8 +1,10 @@
 //! At the end of the configuration: what every `wsgi_pass` names.
 
+use std::sync::Arc;
+
 use nginx_sys::*;
 
-use super::super::accept::Board;
+use super::super::board::Board;
 use super::super::ffi::{ERROR, OK, wsgi_conf_error};
 use super::MainConf;
 use super::directive::main_conf;
@@ -26,7 +28,10 @@ pub(crate) fn resolve(cf: &mut ngx_conf_t) -> ngx_int_t {
         ERROR => return ERROR,
         index => index as ngx_uint_t,
     };
-    main.board = Board::new(cf.log);
+    main.board = Board::new(main.spec.pools.len(), cf.log).map(Arc::new);
+    if main.board.is_none() {
+        return ERROR;
+    }
     super::super::log::tell_versions();
     OK
 }

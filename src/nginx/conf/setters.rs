@@ -8,6 +8,7 @@ use nginx_sys::*;
 
 use super::super::accel::IGNORABLE;
 use super::super::ffi::{OK, UNSET};
+use super::super::status::Format;
 use super::directive::{Directive, Outcome, Refusal, core_loc_conf, set, text};
 use super::{LocConf, MainConf, Param, Pass};
 use crate::exchange::spec;
@@ -47,6 +48,8 @@ setters! {
     ignore_headers(LocConf) = set_ignore_headers;
     /// `wsgi_script_name PREFIX`
     script_name(LocConf) = set_script_name;
+    /// `wsgi_status [json | prometheus | html]`
+    status(LocConf) = set_status;
 }
 
 /// What `pool=` names when it is not given and no `wsgi_pool default` says otherwise.
@@ -57,6 +60,9 @@ pub(super) fn default_pool() -> spec::Pool {
 fn set_pass(directive: &mut Directive<'_>, conf: &mut LocConf) -> Outcome {
     if conf.pass != UNSET {
         return Err("is duplicate".into());
+    }
+    if conf.status.is_some() {
+        return Err("the location has \"wsgi_status\" already".into());
     }
     let mut words = directive.texts()?.into_iter();
     let target = words.next().unwrap_or_default();
@@ -242,6 +248,24 @@ fn set_script_name(directive: &mut Directive<'_>, conf: &mut LocConf) -> Outcome
         return Err(format!("\"{}\" does not begin with \"/\"", String::from_utf8_lossy(&prefix)).into());
     }
     conf.script_name = Some(Rc::new(complex_value(directive, 1)?));
+    Ok(())
+}
+
+fn set_status(directive: &mut Directive<'_>, conf: &mut LocConf) -> Outcome {
+    if conf.status.is_some() {
+        return Err("is duplicate".into());
+    }
+    if conf.pass != UNSET {
+        return Err("the location has \"wsgi_pass\" already".into());
+    }
+    conf.status = Some(match directive.texts()?.first().map_or("json", String::as_str) {
+        "json" => Format::Json,
+        "prometheus" => Format::Prometheus,
+        "html" => Format::Html,
+        other => return Err(format!("invalid value \"{other}\"").into()),
+    });
+    // SAFETY: the directive stands in a location, so there is an http context.
+    unsafe { (*core_loc_conf(directive.cf)).handler = conf.handler() };
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use nginx_sys::*;
 
 use super::Context;
 use crate::exchange::response::{End, Head};
+use crate::exchange::tally::Outcome;
 use crate::exchange::{Delivery, now};
 use crate::nginx::accel::{self, Wishes};
 use crate::nginx::ffi::{ERROR, OK, wsgi_flush, wsgi_header_only, wsgi_header_sent};
@@ -44,7 +45,7 @@ impl Context {
             small = head.fields.body();
         }
         let end = match end {
-            Some(End::Failed(failure)) if !self.head_sent.get() => return self.fail(&failure),
+            Some(End::Failed(failure)) if !self.head_sent.get() => return self.fail(&failure, Outcome::Failed),
             end => end,
         };
         let complete = matches!(end, Some(End::Complete));
@@ -60,7 +61,7 @@ impl Context {
         };
         match end {
             Some(End::Complete) => self.finish(rc),
-            Some(End::Failed(failure)) => self.fail(&failure),
+            Some(End::Failed(failure)) => self.fail(&failure, Outcome::Failed),
             None if rc == ERROR => self.finish(ERROR),
             None => self.wait_for_client(),
         }
@@ -71,6 +72,7 @@ impl Context {
         let location = self.location();
         let wishes = Wishes::of(head, location);
         if let Some(target) = wishes.redirect {
+            self.count_response(head.status.into());
             self.detach();
             // SAFETY: the request lives, and the exchange has been cut off; the count is given back.
             unsafe { ngx_http_finalize_request(self.r, accel::redirect(self.r, head, target)) };
@@ -92,6 +94,9 @@ impl Context {
         // A filter may have answered otherwise (416) before it got so far.
         // SAFETY: as above.
         self.head_sent.set(unsafe { wsgi_header_sent(self.r) } != 0);
+        if self.head_sent.get() {
+            self.count_response(head.status.into());
+        }
         Some(rc)
     }
 

@@ -14,7 +14,8 @@ use nginx_sys::*;
 use crate::exchange::inbox::Inbox;
 use crate::exchange::log::{Level, Origin};
 use crate::exchange::response::{End, Failure};
-use crate::exchange::{Exchange, Terms};
+use crate::exchange::tally::{Outcome, Tally};
+use crate::exchange::{Exchange, Terms, now};
 use crate::nginx::conf::{self, LocConf};
 use crate::nginx::ffi::{
     DONE, ERROR, OK, guard, wsgi_count, wsgi_discard_body, wsgi_request_body_no_buffering, wsgi_set_count,
@@ -128,7 +129,8 @@ unsafe fn submit(r: *mut ngx_http_request_t, context: &Context, worker: &Worker)
         let _ = context.exchange.set(Arc::clone(&exchange));
         if let Err(exchange) = worker.submit(exchange) {
             let pool = &main.spec.pools[exchange.pool()];
-            context.refuse(&format!("the queue of pool \"{}\" is full: queue={}", pool.name, pool.queue));
+            let why = format!("the queue of pool \"{}\" is full: queue={}", pool.name, pool.queue);
+            context.refuse(&why, Outcome::QueueFull);
             return Some(());
         }
 
@@ -198,6 +200,24 @@ impl Context {
         self.exchange.get()
     }
 
+    /// Where the call is counted, once it has been submitted.
+    pub(super) fn tally(&self) -> Option<&'static Tally> {
+        Some(worker()?.tally(self.exchange.get()?.pool()))
+    }
+
+    fn count(&self, outcome: Outcome) {
+        if let Some(tally) = self.tally() {
+            tally.count(outcome);
+        }
+    }
+
+    /// Counts the response, of which this is the status.
+    pub(super) fn count_response(&self, status: usize) {
+        if let Some(tally) = self.tally() {
+            tally.answered(status);
+        }
+    }
+
     pub(super) fn location(&self) -> &LocConf {
         // SAFETY: methods are called while the request lives.
         unsafe { conf::confs_of_request(self.r).1 }
@@ -221,23 +241,35 @@ impl Context {
     }
 
     /// The call gave no whole response: an error response, or a response that shows that it was cut off.
-    pub(super) fn fail(&self, failure: &Failure) {
+    pub(super) fn fail(&self, failure: &Failure, outcome: Outcome) {
+        self.count(outcome);
         if !failure.record.is_empty() {
             // SAFETY: the request lives.
             unsafe { log::write_for_request(self.r, failure.level, failure.record.as_bytes()) };
         }
         if self.head_sent.get() {
-            return self.finish(ERROR);
+            return self.end(ERROR);
         }
+        self.count_response(failure.status.into());
         if failure.status == SERVICE_UNAVAILABLE {
             // SAFETY: as above.
             unsafe { headers::retry_later(self.r) };
         }
-        self.finish(ngx_int_t::from(failure.status as i16));
+        self.end(ngx_int_t::from(failure.status as i16));
     }
 
-    /// Ends the request. Nothing of it may be touched afterwards.
+    /// Ends the request: it has been answered, nginx answers it with status `rc`, or its client is lost. Nothing of it may
+    /// be touched afterwards.
     pub(crate) fn finish(&self, rc: ngx_int_t) {
+        if rc == ERROR || rc == NGX_HTTP_REQUEST_TIME_OUT as ngx_int_t {
+            self.count(Outcome::Aborted);
+        } else if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t && !self.head_sent.get() {
+            self.count_response(rc as usize);
+        }
+        self.end(rc);
+    }
+
+    fn end(&self, rc: ngx_int_t) {
         // An error response is no longer possible behind a head: cut the connection or the stream.
         let rc = if self.head_sent.get() && rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t { ERROR } else { rc };
         if rc == ERROR && self.head_sent.get() {
@@ -251,7 +283,11 @@ impl Context {
 
     /// The request ends while the call may still be under way.
     fn client_gone(&self) {
-        let interrupt = !self.detached.get() && self.location().interrupt_on_abort != 0;
+        if self.detached.get() {
+            return;
+        }
+        self.count(Outcome::Aborted);
+        let interrupt = self.location().interrupt_on_abort != 0;
         if let (true, Some(exchange), Some(worker)) = (interrupt, self.exchange.get(), worker()) {
             worker.interrupt(exchange);
         }
@@ -265,8 +301,13 @@ impl Context {
         }
         if let (Some(exchange), Some(worker)) = (self.exchange.get(), worker()) {
             // Not one that was refused, or that has left the queue: no thread is the freer for it.
-            if exchange.began().is_some() && !exchange.is_running() {
-                worker.accept.ended(exchange.pool());
+            if let Some(began) = exchange.began() {
+                if !exchange.is_running() {
+                    worker.accept.ended(exchange.pool());
+                }
+                let until = exchange.ended().unwrap_or_else(now);
+                let (queue_time, app_time) = (began - exchange.submitted(), until.saturating_sub(began));
+                worker.tally(exchange.pool()).timed(queue_time, app_time);
             }
             let (dropped, end) = exchange.abandon();
             if dropped {

@@ -1,0 +1,130 @@
+//! What is told, whatever it looks like then.
+
+use crate::exchange::spec;
+use crate::exchange::tally::{Counts, Outcome, Tally};
+use crate::nginx::board::{How, Place};
+
+/// The versions of what runs here: of this module, of nginx, of Python.
+pub(super) fn versions() -> [(&'static str, &'static str); 3] {
+    [
+        ("nginx_wsgi", env!("CARGO_PKG_VERSION")),
+        ("nginx", nginx_sys::NGINX_VERSION.to_str().unwrap_or_default()),
+        ("python", crate::python_version()),
+    ]
+}
+
+/// Of microseconds.
+pub(super) fn seconds(microseconds: u64) -> f64 {
+    microseconds as f64 / 1e6
+}
+
+/// All workers.
+#[derive(Debug, Default)]
+pub(crate) struct Report<'a> {
+    pub(super) workers: Vec<Worker<'a>>,
+    /// Those of all workers together.
+    pub(super) pools: Vec<Pool<'a>>,
+}
+
+/// One worker.
+#[derive(Debug)]
+pub(crate) struct Worker<'a> {
+    pub(super) number: usize,
+    pub(super) pid: i64,
+    pub(super) how: How,
+    /// When it began, in Unix time.
+    pub(super) started: i64,
+    /// How many workers have had this number.
+    pub(super) starts: u64,
+    pub(super) pools: Vec<Pool<'a>>,
+}
+
+/// A pool.
+#[derive(Debug)]
+pub(crate) struct Pool<'a> {
+    pub(super) name: &'a str,
+    /// How many calls may wait.
+    pub(super) queue: usize,
+    pub(super) counts: Counts,
+}
+
+/// What counts among refusals, among timeouts; with the name that tells which of its kind it is.
+pub(super) const REFUSALS: [(&str, Outcome); 2] =
+    [("queue_full", Outcome::QueueFull), ("queue_timeout", Outcome::QueueTimeout)];
+pub(super) const TIMEOUTS: [(&str, Outcome); 2] =
+    [("read", Outcome::ReadTimeout), ("request", Outcome::RequestTimeout)];
+
+/// The classes of responses, with the hundreds of their status.
+pub(super) const CLASSES: [(&str, usize); 4] = [("2xx", 2), ("3xx", 3), ("4xx", 4), ("5xx", 5)];
+
+impl Worker<'_> {
+    pub(super) fn state(&self) -> &'static str {
+        match self.how {
+            How::Absent => "gone",
+            How::Free => "running",
+            How::Stuck => "stuck",
+        }
+    }
+}
+
+impl<'a> Report<'a> {
+    /// From what the workers at `places` say. `tallies`: those of a worker, by pool.
+    pub(crate) fn of<'t>(specs: &'a [spec::Pool], places: &[Place], tallies: impl Fn(usize) -> &'t [Tally]) -> Self {
+        let used: Vec<usize> = (0..specs.len()).filter(|&index| specs[index].threads > 0).collect();
+        let pool = |index: usize, queue, counts| Pool { name: &specs[index].name, queue, counts };
+        let mut all: Vec<_> = used.iter().map(|&index| pool(index, 0, Counts::default())).collect();
+        let mut workers = Vec::new();
+        for (number, place) in places.iter().enumerate().filter(|(_, place)| place.starts() > 0) {
+            let (how, tallies) = (place.how(), tallies(number));
+            let mine = used.iter().map(|&index| match (how, tallies[index].read()) {
+                (How::Absent, counts) => pool(index, 0, counts.of_the_past()),
+                (_, counts) => pool(index, specs[index].queue, counts),
+            });
+            let mine: Vec<_> = mine.collect();
+            for (sum, pool) in all.iter_mut().zip(&mine) {
+                sum.queue += pool.queue;
+                sum.counts += &pool.counts;
+            }
+            let (pid, started, starts) = (place.pid(), place.started(), place.starts());
+            workers.push(Worker { number, pid, how, started, starts, pools: mine });
+        }
+        Self { workers, pools: all }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(name: &str, threads: usize) -> spec::Pool {
+        spec::Pool { name: name.into(), threads, queue: 10, stack_size: 0 }
+    }
+
+    #[test]
+    fn workers_that_were_there_and_pools_that_are_used() {
+        let specs = [pool("used", 2), pool("unused", 0), pool("slow", 1)];
+        let places: [Place; 4] = Default::default();
+        let tallies: [[Tally; 3]; 4] = Default::default();
+        for number in [0, 2, 3] {
+            places[number].start(1, 2);
+            tallies[number].iter().zip(&specs).for_each(|(tally, spec)| tally.start(spec.threads));
+            tallies[number][2].count(Outcome::Requested);
+            tallies[number][2].queued();
+            tallies[number][2].begun();
+        }
+        places[2].say(How::Stuck);
+        places[3].say(How::Absent);
+
+        let report = Report::of(&specs, &places, |number| &tallies[number]);
+        let workers: Vec<_> = report.workers.iter().map(|worker| (worker.number, worker.state())).collect();
+        assert_eq!(workers, [(0, "running"), (2, "stuck"), (3, "gone")]);
+        let names: Vec<_> = report.pools.iter().map(|pool| pool.name).collect();
+        assert_eq!(names, ["used", "slow"]);
+        let [used, slow] = &report.pools[..] else { panic!("two pools") };
+        assert_eq!((used.queue, used.counts.threads, used.counts.busy), (20, 4, 0));
+        assert_eq!((slow.queue, slow.counts.threads, slow.counts.busy), (20, 2, 2), "the one that has gone has none");
+        assert_eq!(slow.counts.of(Outcome::Requested), 3, "but what it had done was done");
+        let [gone] = &report.workers[2].pools[1..] else { panic!("two pools") };
+        assert_eq!((gone.queue, gone.counts.threads), (0, 0));
+    }
+}

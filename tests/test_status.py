@@ -1,0 +1,447 @@
+"""wsgi_status tells what the pools of all workers are at and have done, from whichever worker is asked."""
+
+import json
+import os
+import re
+import signal
+import socket
+import time
+
+import pytest
+
+from harness import config, http1
+from harness.gate import Gate
+from harness.script import fail, gate, give, play, send, start
+from harness.waiting import until
+
+LOCATIONS = """
+    wsgi_param test.dir @DIR@;
+    location = /status { wsgi_status; }
+    location = /metrics { wsgi_status prometheus; }
+    location = /page { wsgi_status html; }
+    location /gate/ { wsgi_pass gates; }
+    location /small/ { wsgi_pass gates pool=small; }
+    location /impatient/ { wsgi_queue_timeout 300ms; wsgi_pass gates; }
+    location /play { wsgi_pass script; }
+    location /silent { rewrite ^ /play break; wsgi_read_timeout 300ms; wsgi_pass script; }
+    location /timed { rewrite ^ /play break; wsgi_request_timeout 300ms; wsgi_pass script; }
+    location /intercepted { rewrite ^ /play break; wsgi_intercept_errors on; error_page 404 /page-of-its-own;
+                            wsgi_pass script; }
+    location = /page-of-its-own { return 200 "sorry"; }
+    location /limited { limit_except PUT { allow all; } wsgi_status prometheus; }
+    location /conditional { set $yes 1; if ($yes) { add_header X-If yes; } wsgi_status html; }
+"""
+POOLS = "wsgi_pool default threads=2; wsgi_pool small threads=1 queue=1; wsgi_pool unused threads=3;"
+
+
+@pytest.fixture
+def server(serve):
+    return serve(config.site(LOCATIONS, pool=POOLS))
+
+
+def status(server):
+    response = http1.fetch(server, "/status")
+    assert (response.status, response.get("Content-Type")) == (200, "application/json")
+    return json.loads(response.text)
+
+
+def pool(server, name="default"):
+    """What a pool of all workers is at and has done."""
+    return status(server)["pools"][name]
+
+
+def until_pool(server, name="default", **wanted):
+    """Waits until a pool is at that."""
+    until(lambda: wanted.items() <= pool(server, name).items(), f"{wanted} in {pool(server, name)}")
+
+
+def counts(found):
+    """All counters of a pool, on one level."""
+    flat = {}
+    for name in ("requests", "responses", "refused", "timeouts", "failed", "aborted"):
+        value = found[name]
+        flat |= value if isinstance(value, dict) else {name: value}
+    return flat
+
+
+class Gains:
+    """What the counters of a pool have gained since: those that have not changed are left out."""
+
+    def __init__(self, server, name="default"):
+        self.server, self.name = server, name
+        self.before = counts(pool(server, name))
+
+    def so_far(self):
+        now = counts(pool(self.server, self.name))
+        return {name: now[name] - self.before[name] for name in now if now[name] != self.before[name]}
+
+    def become(self, **wanted):
+        wanted = {name.removeprefix("status_"): number for name, number in wanted.items()}
+        until(lambda: self.so_far() == wanted, f"{wanted}, and not {self.so_far()}")
+
+
+def ask(server, path, **options):
+    connection = http1.Connection(server.port)
+    connection.request(path, **options)
+    return connection
+
+
+def test_a_server_at_rest(server):
+    found = status(server)
+    assert set(found) == {"nginx_wsgi", "nginx", "python", "pools", "workers"}
+    assert re.fullmatch(r"\d+\.\d+\.\d+", found["nginx_wsgi"]) and re.match(r"3\.\d+\.\d+", found["python"])
+    assert http1.fetch(server, "/status").get("Server") == f"nginx/{found['nginx']}"
+    assert set(found["pools"]) == {"default", "small"}, "but for the one that no wsgi_pass names"
+    (worker,) = found["workers"]
+    assert worker["pools"] == found["pools"], "there is one worker only"
+    assert (worker["worker"], worker["state"], worker["starts"]) == (0, "running", 1)
+    assert worker["pid"] == server.workers[0] and abs(worker["started"] - time.time()) < 60
+    default, small = found["pools"]["default"], found["pools"]["small"]
+    assert (default["threads"], default["queue"], small["threads"], small["queue"]) == (2, 1024, 1, 1)
+    assert not any(default[gauge] for gauge in ("busy", "lost", "queued")) and not any(counts(default).values())
+    assert default["queue_time"]["count"] == default["app_time"]["sum"] == 0
+
+
+def test_what_runs_and_what_waits(server):
+    with Gate(server, "busy") as closed:
+        asked = [ask(server, "/gate/busy") for _ in range(5)]
+        closed.wait_entered(2)
+        until_pool(server, busy=2, queued=3, requests=5)
+        assert pool(server, "small")["busy"] == 0
+        asked.pop().close()
+        until_pool(server, busy=2, queued=2, aborted=1)
+    assert [connection.response().status for connection in asked] == [200] * 4
+    until_pool(server, busy=0, queued=0, requests=5, responses={"2xx": 4, "3xx": 0, "4xx": 0, "5xx": 0})
+
+
+@pytest.mark.parametrize(
+    "code, wanted",
+    [("200 OK", "2xx"), ("204 No Content", "2xx"), ("302 Found", "3xx"), ("404 Not Found", "4xx"), ("503 Away", "5xx")],
+)
+def test_responses_by_their_status(server, code, wanted):
+    gains = Gains(server)
+    assert http1.fetch(server, play(start(code))).status == int(code[:3])
+    gains.become(requests=1, **{f"status_{wanted}": 1})
+
+
+def test_calls_that_fail(server):
+    server.expect("Traceback")
+    gains = Gains(server)
+    assert http1.fetch(server, play(fail())).status == 500
+    gains.become(requests=1, failed=1, status_5xx=1)
+    gains = Gains(server)
+    response = http1.fetch(server, play(start(headers={"Content-Length": "9"}), give("four"), fail()))
+    assert response.status == 200 and not response.complete
+    gains.become(requests=1, failed=1, status_2xx=1)
+
+
+def test_a_full_queue_refuses(server):
+    gains = Gains(server, "small")
+    with Gate(server, "full") as closed:
+        asked = [ask(server, "/small/full")]
+        closed.wait_entered(1)
+        asked.append(ask(server, "/small/full"))
+        until_pool(server, "small", busy=1, queued=1)
+        assert http1.fetch(server, "/small/full").status == 503
+    assert [connection.response().status for connection in asked] == [200, 200]
+    gains.become(requests=3, queue_full=1, status_2xx=2, status_5xx=1)
+    assert pool(server, "small")["queued"] == 0
+
+
+def test_a_call_that_waited_too_long(server):
+    gains = Gains(server)
+    with Gate(server, "late") as closed:
+        asked = [ask(server, "/gate/late") for _ in range(2)]
+        closed.wait_entered(2)
+        assert http1.fetch(server, "/impatient/late").status == 503
+        until_pool(server, busy=2, queued=0)
+    assert [connection.response().status for connection in asked] == [200, 200]
+    gains.become(requests=3, queue_timeout=1, status_2xx=2, status_5xx=1)
+    assert pool(server)["queue_time"]["count"] == 2, "a call that no thread took has no time"
+
+
+@pytest.mark.parametrize("at, kind", [("/silent", "read"), ("/timed", "request")])
+def test_calls_that_run_out_of_time(server, at, kind):
+    server.expect("Traceback")
+    gains = Gains(server)
+    with Gate(server, "slow"):
+        assert http1.fetch(server, play(gate("slow"), start(), at=at)).status == 504
+        if kind == "read":
+            assert pool(server)["busy"] == 1, "its thread is not free"
+    gains.become(requests=1, status_5xx=1, **{kind: 1})
+    until_pool(server, busy=0)
+    assert pool(server)["app_time"]["sum"] >= 0.3, "that is how long it had taken when it was given up"
+
+
+def test_clients_that_leave(server):
+    gains = Gains(server)
+    with Gate(server, "left") as closed:
+        connection = ask(server, play(gate("left"), start(), give("x")))
+        closed.wait_entered(1)
+        connection.close()
+        gains.become(requests=1, aborted=1)
+    until_pool(server, busy=0)
+    gains = Gains(server)
+    connection = ask(server, play(start(), send("x" * 1000, 100_000)))
+    connection.head()
+    connection.reset()
+    gains.become(requests=1, aborted=1, status_2xx=1)
+    until_pool(server, busy=0)
+
+
+def test_answers_that_nginx_puts_in_the_application_s_place(server):
+    gains = Gains(server)
+    response = http1.fetch(server, play(start("404 Not Found"), at="/intercepted"))
+    assert (response.status, response.text) == (404, "sorry")
+    gains.become(requests=1, status_4xx=1)
+    gains = Gains(server)
+    response = http1.fetch(server, play(start("200 OK", {"X-Accel-Redirect": "/page-of-its-own"})))
+    assert response.text == "sorry"
+    gains.become(requests=1, status_2xx=1)
+
+
+def test_times(server):
+    http1.fetch(server, play(["pause", 0.06], start(), give("x")))
+    until_pool(server, responses={"2xx": 1, "3xx": 0, "4xx": 0, "5xx": 0})
+    times = pool(server)["app_time"]
+    buckets = dict(times["buckets"])
+    assert (times["count"], buckets[0.05], buckets[60.0]) == (1, 0, 1) and 0.06 <= times["sum"] < 10
+    bounds, numbers = zip(*times["buckets"])
+    assert list(bounds) == sorted(bounds) and list(numbers) == sorted(numbers)
+    with Gate(server, "wait") as closed:
+        asked = [ask(server, "/gate/wait") for _ in range(3)]
+        closed.wait_entered(2)
+        time.sleep(0.1)
+    assert [connection.response().status for connection in asked] == [200] * 3
+    until(lambda: pool(server)["queue_time"]["count"] == 4, "all of them are told of")
+    times = pool(server)["queue_time"]
+    assert dict(times["buckets"])[0.05] == 3 and times["sum"] >= 0.1, "one of the four waited"
+
+
+def test_lost_threads(server):
+    server.expect("Traceback")
+    with Gate(server, "lost"):
+        assert http1.fetch(server, play(gate("lost"), start(), at="/silent")).status == 504
+        until_pool(server, threads=3, busy=1, lost=1)
+    until_pool(server, threads=3, busy=0, lost=0)
+
+
+SAMPLE = re.compile(r'(?P<name>nginx_wsgi_\w+)\{(?P<labels>(?:\w+="(?:[^"\\\n]|\\["\\n])*",?)+)\} (?P<value>[0-9.e+-]+)')
+
+
+def metrics(server):
+    """The samples of /metrics, {(name, labels): value}, after a look at the form."""
+    response = http1.fetch(server, "/metrics")
+    assert response.get("Content-Type") == "text/plain; version=0.0.4; charset=utf-8"
+    assert response.text.endswith("\n")
+    samples, kinds, helped = {}, {}, set()
+    for line in response.text.splitlines():
+        if line.startswith("# HELP "):
+            helped.add(line.split()[2])
+        elif line.startswith("# TYPE "):
+            _, _, family, kind = line.split()
+            assert family in helped and family not in kinds
+            kinds[family] = kind
+        else:
+            match = SAMPLE.fullmatch(line)
+            assert match, line
+            family = list(kinds)[-1]
+            suffix = match["name"].removeprefix(family)
+            assert suffix in (("_bucket", "_sum", "_count") if kinds[family] == "histogram" else ("",)), line
+            assert family.endswith("_total") == (kinds[family] == "counter"), family
+            labels = tuple(sorted(re.findall(r'(\w+)="(.*?)"[,]?(?=\w+=|$)', match["labels"])))
+            assert (match["name"], labels) not in samples, "a sample comes once"
+            samples[match["name"], labels] = float(match["value"])
+    return samples
+
+
+def test_prometheus_says_the_same_as_json(server):
+    server.expect("Traceback")
+    http1.fetch(server, play(["pause", 0.02], start(), give("x")))
+    http1.fetch(server, play(fail()))
+    until_pool(server, requests=2, busy=0, failed=1)
+    found, samples = status(server), metrics(server)
+    of_pool = found["pools"]["default"]
+    names = {
+        "threads": "threads",
+        "busy": "threads_busy",
+        "lost": "threads_lost",
+        "queued": "queue_length",
+        "queue": "queue_limit",
+        "requests": "requests_total",
+        "failed": "failed_total",
+        "aborted": "aborted_total",
+    }
+
+    def value(name, **labels):
+        return samples[f"nginx_wsgi_{name}", tuple(sorted({"worker": "0", "pool": "default", **labels}.items()))]
+
+    assert {key: value(name) for key, name in names.items()} == {key: of_pool[key] for key in names}
+    for key, label in [("responses", "class"), ("refused", "reason"), ("timeouts", "kind")]:
+        assert {kind: value(f"{key}_total", **{label: kind}) for kind in of_pool[key]} == of_pool[key]
+    for key in ("queue_time", "app_time"):
+        times = of_pool[key]
+        assert (value(f"{key}_seconds_count"), value(f"{key}_seconds_sum")) == (times["count"], times["sum"])
+        buckets = [[bound, value(f"{key}_seconds_bucket", le=f"{bound:g}")] for bound, _ in times["buckets"]]
+        assert buckets == times["buckets"] and value(f"{key}_seconds_bucket", le="+Inf") == times["count"]
+    versions = tuple(sorted((name, found[name]) for name in ("nginx_wsgi", "nginx", "python")))
+    assert samples["nginx_wsgi_build_info", versions] == 1
+    (worker,) = found["workers"]
+    of_worker = {"up": 1, "stuck": 0, "start_time_seconds": worker["started"], "starts_total": 1}
+    assert {name: samples[f"nginx_wsgi_worker_{name}", (("worker", "0"),)] for name in of_worker} == of_worker
+    assert not any("unused" in dict(labels).values() for _, labels in samples)
+
+
+def test_odd_names_of_pools(serve):
+    locations = "location = /status { wsgi_status; } location = /metrics { wsgi_status prometheus; }"
+    locations += """location = /page { wsgi_status html; } location / { wsgi_pass hello "pool=<b>\\\\ \\"é\\"&"; }"""
+    server = serve(config.site(locations, pool="""wsgi_pool "<b>\\\\ \\"é\\"&" threads=2;"""))
+    assert set(status(server)["pools"]) == {'<b>\\ "é"&'}
+    assert {dict(labels).get("pool") for _, labels in metrics(server)} - {None} == {'<b>\\\\ \\"é\\"&'}
+    page = http1.fetch(server, "/page")
+    assert page.get("Content-Type") == "text/html; charset=utf-8"
+    assert "&lt;b&gt;\\ &quot;é&quot;&amp;" in page.text and "<b>" not in page.text
+
+
+def test_the_page(server):
+    http1.fetch(server, play(start(), give("x")))
+    until_pool(server, requests=1, busy=0)
+    page = http1.fetch(server, "/page").text
+    headings = re.findall(r"<h2>(.*?)</h2>", page)
+    assert headings == ["All workers", f"Worker 0: running, process {server.workers[0]}, started 1 times"]
+    (columns, *_) = re.findall(r"<tr>((?:<th>[^<]*</th>)+)</tr>", page)
+    (row, *_) = re.findall(r"<tr><td>default</td>(.*?)</tr>", page)
+    cells = dict(zip(re.findall(r"<th>(.*?)</th>", columns)[1:], re.findall(r"<td>(.*?)</td>", row)))
+    assert (cells["busy"], cells["threads"], cells["requests"], cells["2xx"]) == ("0", "2", "1", "1")
+    assert cells["took, mean"].endswith(" ms")
+
+
+@pytest.mark.parametrize("path", ["/status", "/metrics", "/page"])
+def test_methods(server, path):
+    with http1.Connection(server.port) as connection:
+        for method, wanted in [("HEAD", 200), ("POST", 405), ("DELETE", 405), ("GET", 200)]:
+            connection.request(path, method, body=b"some bytes" if method == "POST" else b"")
+            response = connection.response(method)
+            assert response.status == wanted
+            assert int(response.get("Content-Length")) > 0
+
+
+def test_it_is_told_while_every_thread_is_busy_and_costs_none(server):
+    with Gate(server, "all") as closed:
+        asked = [ask(server, "/gate/all") for _ in range(20)]
+        closed.wait_entered(2)
+        for _ in range(50):
+            began = time.monotonic()
+            assert pool(server)["busy"] == 2
+            assert time.monotonic() - began < 1
+    assert {connection.response().status for connection in asked} == {200}
+    assert pool(server)["requests"] == 20, "a look at it is no request for a pool"
+
+
+def test_in_if_and_limit_except(server):
+    assert http1.fetch(server, "/limited").text.startswith("# HELP")
+    response = http1.fetch(server, "/conditional")
+    assert response.text.startswith("<!DOCTYPE html>") and response.get("X-If") == "yes"
+
+
+def test_all_workers_are_told_of_by_each(serve):
+    server = serve(config.site(LOCATIONS, pool=POOLS), workers=3)
+    with Gate(server, "each") as closed:
+        asked = [ask(server, "/gate/each") for _ in range(12)]
+        closed.wait_entered(2)
+        until(lambda: pool(server)["busy"] + pool(server)["queued"] == 12, "all of them are told of")
+        for _ in range(20):
+            found = status(server)
+            assert [worker["worker"] for worker in found["workers"]] == [0, 1, 2]
+            assert {worker["pid"] for worker in found["workers"]} == set(server.workers)
+            every = [worker["pools"]["default"] for worker in found["workers"]]
+            for key in ("threads", "busy", "queued", "queue", "requests"):
+                assert found["pools"]["default"][key] == sum(each[key] for each in every)
+    assert {connection.response().status for connection in asked} == {200}
+    until_pool(server, busy=0, queued=0, requests=12)
+    assert pool(server)["threads"] == 6 and pool(server)["queue"] == 3072
+    assert {labels for name, labels in metrics(server) if name == "nginx_wsgi_worker_up"} == {
+        (("worker", str(number)),) for number in range(3)
+    }
+
+
+def test_a_worker_that_is_stuck(serve):
+    locations = LOCATIONS.replace("wsgi_pass gates;", "wsgi_pass gates pool=one;")
+    server = serve(config.site(locations, pool="wsgi_pool one threads=1; wsgi_pool small threads=1;"), workers=2)
+
+    def states():
+        return sorted(worker["state"] for worker in status(server)["workers"])
+
+    with Gate(server, "stuck") as closed:
+        connection = ask(server, "/gate/stuck")
+        closed.wait_entered(1)
+        until(lambda: states() == ["running", "stuck"], "one of them is")
+        stuck = {name: value for (name, labels), value in metrics(server).items() if name.endswith("_stuck") and value}
+        assert stuck == {"nginx_wsgi_worker_stuck": 1}
+    assert connection.response().status == 200
+    until(lambda: states() == ["running", "running"], "none is any more")
+
+
+def test_a_worker_that_is_killed(serve):
+    server = serve(config.site(LOCATIONS, pool=POOLS))
+    http1.fetch(server, play(start(), give("x")))
+    until_pool(server, requests=1, busy=0)
+    with Gate(server, "killed") as closed:
+        asked = [ask(server, "/gate/killed") for _ in range(3)]
+        closed.wait_entered(2)
+        until_pool(server, busy=2, queued=1)
+        old = server.workers
+        server.workers = None
+        server.expect(r"exited on signal 9")
+        os.kill(old[0], signal.SIGKILL)
+        until(lambda: server.worker_pids() not in ([], old), "a new worker")
+        until(lambda: serves(server), "the new worker serves")
+        (worker,) = status(server)["workers"]
+        assert (worker["starts"], worker["pid"], worker["state"]) == (2, server.worker_pids()[0], "running")
+        found = worker["pools"]["default"]
+        assert (found["threads"], found["busy"], found["queued"]) == (2, 0, 0), "its calls went with it"
+        assert found["requests"] == 4, "what had been counted remains"
+    assert all(connection.rest() == b"" for connection in asked)
+
+
+def serves(server):
+    try:
+        return http1.fetch(server, "/status").status == 200
+    except (OSError, EOFError):
+        return False
+
+
+def test_a_reload_begins_anew(serve):
+    server = serve(config.site(LOCATIONS, pool=POOLS))
+    http1.fetch(server, play(start(), give("x")))
+    until_pool(server, requests=1, busy=0)
+    old = status(server)["workers"][0]["pid"]
+    server.write_conf(config.whole(config.site(LOCATIONS, pool=POOLS + "wsgi_pool more threads=1;")))
+    server.reload()
+    until(lambda: status(server)["workers"][0]["pid"] != old, "a worker of the new configuration")
+    (worker,) = status(server)["workers"]
+    assert worker["starts"] == 1 and worker["pools"]["default"]["requests"] == 0
+
+
+def test_without_a_master_process(serve):
+    server = serve(config.site(LOCATIONS, pool=POOLS), main="master_process off;")
+    http1.fetch(server, play(start(), give("x")))
+    until_pool(server, requests=1, busy=0)
+    (worker,) = status(server)["workers"]
+    assert worker["pid"] == server.pid
+
+
+def test_without_any_application(serve):
+    server = serve("server { listen 127.0.0.1:@PORT@; " + LOCATIONS.split("location /gate/")[0] + "}")
+    found = status(server)
+    assert (found["pools"], found["workers"]) == ({}, [])
+    assert metrics(server) and http1.fetch(server, "/page").status == 200
+
+
+def test_half_a_request_is_none(server):
+    """What is counted came for a pool: nginx had its head and, where that is buffered, its body."""
+    with socket.create_connection(("127.0.0.1", server.port)) as half:
+        half.sendall(b"POST /gate/half HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nfour")
+        time.sleep(0.1)
+    time.sleep(0.1)
+    assert not any(counts(pool(server)).values())
