@@ -306,7 +306,7 @@ impl Context {
                     worker.accept.ended(exchange.pool());
                 }
                 let until = exchange.ended().unwrap_or_else(now);
-                let (queue_time, app_time) = (began - exchange.submitted(), until.saturating_sub(began));
+                let (queue_time, app_time) = (began.saturating_sub(exchange.submitted()), until.saturating_sub(began));
                 worker.tally(exchange.pool()).timed(queue_time, app_time);
             }
             let (dropped, end) = exchange.abandon();
