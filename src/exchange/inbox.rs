@@ -196,10 +196,10 @@ impl Inbox {
         drop(unwanted);
     }
 
-    /// Adds what the client has sent. False: enough waits, read no more until [`Self::resume`] says so.
+    /// Adds what the client has sent: no more of it is wanted while [`Self::is_paused`].
     ///
     /// Who waits is woken when the inbox is half full, or by [`Self::flush`]: not for each of several pieces.
-    pub fn feed(&self, piece: impl Into<Piece>) -> bool {
+    pub fn feed(&self, piece: impl Into<Piece>) {
         let (mut state, piece) = (self.state(), piece.into());
         if !piece.is_empty() {
             state.waiting += piece.len();
@@ -213,9 +213,7 @@ impl Inbox {
             state.limit *= FAST;
         }
         state.paused = state.waiting >= state.limit;
-        let paused = state.paused;
         self.tell(state, met);
-        !paused
     }
 
     /// The client has sent no more than has been fed: whoever waits for that much, is woken.

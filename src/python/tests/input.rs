@@ -237,10 +237,9 @@ fn feed(pieces: &'static [&'static [u8]]) -> impl Fn(&Exchange) + Send + 'static
     move |exchange| {
         let inbox = exchange.inbox().unwrap();
         for piece in pieces {
-            if !inbox.feed(piece.to_vec()) {
-                while !inbox.resume() && exchange.ended().is_none() {
-                    thread::yield_now();
-                }
+            inbox.feed(piece.to_vec());
+            while inbox.is_paused() && !inbox.resume() && exchange.ended().is_none() {
+                thread::yield_now();
             }
         }
         inbox.close(Ok(()));
