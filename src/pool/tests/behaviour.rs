@@ -149,8 +149,10 @@ fn lanes_run_side_by_side_though_no_job_lets_its_lock_go() {
 
 #[test]
 fn what_lies_in_a_blocked_threads_deque_does_not_wait_for_the_injector_to_run_empty() {
-    // The thread that will take over has looked for such jobs already, and found none.
-    let mut rig = Rig::with_threads(1);
+    // A lane that need not be smooth for batches. The thread that will take over has looked for such jobs already, and
+    // found none.
+    let mut rig = Rig::new(Config { exclusive: false, ..Config::default() });
+    rig.start(1);
     let (release, blocked) = channel::<()>();
     let (sender, receiver) = channel();
     let (began, begun) = channel();
@@ -158,7 +160,7 @@ fn what_lies_in_a_blocked_threads_deque_does_not_wait_for_the_injector_to_run_em
     rig.submit(move |_| warm.send(()).unwrap());
     receive(&begun, 1);
     eventually("it is parked", || rig.pool.stats().parked == 1);
-    // The thread that will be blocked parks last, so it is woken first; it cannot begin before all jobs wait.
+    // Whichever will be blocked cannot begin before all jobs wait.
     rig.start(1);
     eventually("both are parked", || rig.pool.stats().parked == 2);
     rig.gil().acquire();
