@@ -178,7 +178,10 @@ fn spawn_threads(
     let mut threads = Vec::with_capacity(spec.threads);
     for number in 0..spec.threads {
         match spawn(number) {
-            Ok(thread) => threads.push(thread),
+            Ok(thread) => {
+                tally.thread_started();
+                threads.push(thread);
+            }
             Err(error) => {
                 let record = format!("pool \"{}\" has {number} threads only: {error}", spec.name);
                 log::write(Level::Alert, Origin::default(), record.as_bytes());

@@ -36,7 +36,13 @@ POOLS = "wsgi_pool default threads=2; wsgi_pool small threads=1 queue=1; wsgi_po
 
 @pytest.fixture
 def server(serve):
-    return serve(config.site(LOCATIONS, pool=POOLS))
+    return running(serve(config.site(LOCATIONS, pool=POOLS)))
+
+
+def running(server):
+    """The server, when its workers have imported their applications."""
+    until(lambda: {worker["state"] for worker in status(server)["workers"]} == {"running"}, "all workers run")
+    return server
 
 
 def status(server):
@@ -345,7 +351,7 @@ def test_in_if_and_limit_except(server):
 
 
 def test_all_workers_are_told_of_by_each(serve):
-    server = serve(config.site(LOCATIONS, pool=POOLS), workers=3)
+    server = running(serve(config.site(LOCATIONS, pool=POOLS), workers=3))
     with Gate(server, "each") as closed:
         asked = [ask(server, "/gate/each") for _ in range(12)]
         closed.wait_entered(2)
@@ -367,7 +373,8 @@ def test_all_workers_are_told_of_by_each(serve):
 
 def test_a_worker_that_is_stuck(serve):
     locations = LOCATIONS.replace("wsgi_pass gates;", "wsgi_pass gates pool=one;")
-    server = serve(config.site(locations, pool="wsgi_pool one threads=1; wsgi_pool small threads=1;"), workers=2)
+    pools = "wsgi_pool one threads=1; wsgi_pool small threads=1;"
+    server = running(serve(config.site(locations, pool=pools), workers=2))
 
     def states():
         return sorted(worker["state"] for worker in status(server)["workers"])
@@ -396,12 +403,24 @@ def test_a_worker_that_is_killed(serve):
         os.kill(old[0], signal.SIGKILL)
         until(lambda: server.worker_pids() not in ([], old), "a new worker")
         until(lambda: serves(server), "the new worker serves")
-        (worker,) = status(server)["workers"]
-        assert (worker["starts"], worker["pid"], worker["state"]) == (2, server.worker_pids()[0], "running")
+        (worker,) = status(running(server))["workers"]
+        assert (worker["starts"], worker["pid"]) == (2, server.worker_pids()[0])
         found = worker["pools"]["default"]
         assert (found["threads"], found["busy"], found["queued"]) == (2, 0, 0), "its calls went with it"
         assert found["requests"] == 4, "what had been counted remains"
     assert all(connection.rest() == b"" for connection in asked)
+
+
+def test_a_worker_that_imports(serve):
+    locations = LOCATIONS + "location /slow { wsgi_pass slow_import; }"
+    server = serve(config.site(locations, pool=POOLS), main="env WSGI_TEST_DIR;", environ={"WSGI_TEST_DIR": "@DIR@"})
+    with Gate(server, "import") as closed:
+        closed.wait_entered()
+        call = ask(server, "/slow")
+        until_pool(server, threads=0, busy=0, queued=1)
+        assert status(server)["workers"][0]["state"] == "starting"
+    assert call.response().text == "imported"
+    assert pool(running(server))["threads"] == 2
 
 
 def serves(server):

@@ -42,12 +42,13 @@ struct Histogram {
     sum: AtomicU64,
 }
 
-/// The part that the pool's threads write.
+/// The part that other threads write than the event loop.
 #[derive(Debug, Default)]
 #[repr(C, align(128))]
 struct Calls {
     begun: AtomicU64,
     over: AtomicU64,
+    threads: AtomicU64,
 }
 
 /// The numbers of one pool in one worker.
@@ -58,7 +59,6 @@ pub struct Tally {
     /// Calls that went into the queue, and those that left it without a thread.
     queued: AtomicU64,
     cancelled: AtomicU64,
-    threads: AtomicU64,
     lost: AtomicU64,
     outcomes: [AtomicU64; OUTCOMES],
     /// Responses by the hundreds of their status.
@@ -88,24 +88,29 @@ impl Histogram {
     }
 }
 
-// The event loop's side, but for the two that say otherwise.
+// The event loop's side, but for the three that say otherwise.
 impl Tally {
-    /// A worker begins, maybe in the place of one that has died: no call of that one's is under way any more.
-    pub fn start(&self, threads: usize) {
+    /// A worker begins, maybe in the place of one that has died, of whose threads and calls there are none any more.
+    pub fn start(&self) {
         let taken = read(&self.queued).saturating_sub(read(&self.cancelled));
         self.calls.begun.store(taken, Ordering::Relaxed);
         self.calls.over.store(taken, Ordering::Relaxed);
+        self.calls.threads.store(0, Ordering::Relaxed);
         self.lost.store(0, Ordering::Relaxed);
-        self.threads.store(threads as u64, Ordering::Relaxed);
     }
 
-    /// On the thread: a call begins.
+    /// On the thread that starts it: there is one thread more.
+    pub fn thread_started(&self) {
+        self.calls.threads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// On the pool's thread: a call begins.
     #[inline]
     pub fn begun(&self) {
         self.calls.begun.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// On the thread: it is over.
+    /// On the pool's thread: it is over.
     #[inline]
     pub fn over(&self) {
         self.calls.over.fetch_add(1, Ordering::Relaxed);
@@ -120,11 +125,6 @@ impl Tally {
     /// A call has left the queue, and no thread will have it.
     pub fn cancelled(&self) {
         add(&self.cancelled, 1);
-    }
-
-    /// A thread is added.
-    pub fn thread_added(&self) {
-        add(&self.threads, 1);
     }
 
     /// So many threads are lost at the moment.
@@ -159,7 +159,7 @@ impl Tally {
         let over = read(&self.calls.over);
         let (begun, cancelled) = (read(&self.calls.begun), read(&self.cancelled));
         Counts {
-            threads: read(&self.threads),
+            threads: read(&self.calls.threads),
             busy: begun.saturating_sub(over),
             lost: read(&self.lost),
             queued: read(&self.queued).saturating_sub(begun + cancelled),
@@ -252,7 +252,8 @@ mod tests {
     /// A tally at which three calls were queued: one waits, one runs, one was cancelled.
     fn three() -> Tally {
         let tally = Tally::default();
-        tally.start(8);
+        tally.start();
+        (0..8).for_each(|_| tally.thread_started());
         (0..3).for_each(|_| tally.queued());
         tally.begun();
         tally.cancelled();
@@ -269,7 +270,7 @@ mod tests {
         tally.over();
         let counts = tally.read();
         assert_eq!((counts.busy, counts.queued), (0, 0));
-        tally.thread_added();
+        tally.thread_started();
         tally.set_lost(1);
         let counts = tally.read();
         assert_eq!((counts.threads, counts.lost), (9, 1));
@@ -280,9 +281,9 @@ mod tests {
         let tally = three();
         tally.count(Outcome::Requested);
         tally.set_lost(1);
-        tally.start(4);
+        tally.start();
         let counts = tally.read();
-        assert_eq!((counts.threads, counts.busy, counts.lost, counts.queued), (4, 0, 0, 0));
+        assert_eq!((counts.threads, counts.busy, counts.lost, counts.queued), (0, 0, 0, 0));
         assert_eq!(counts.of(Outcome::Requested), 1);
         tally.queued();
         assert_eq!(tally.read().queued, 1);

@@ -7,7 +7,6 @@ use std::{mem, slice};
 use nginx_sys::*;
 
 use super::ffi::OK;
-use crate::exchange::spec;
 use crate::exchange::tally::Tally;
 
 /// As many as nginx can have.
@@ -108,11 +107,9 @@ impl Board {
         }
     }
 
-    /// This process begins as the worker of `place`, with these pools.
-    pub(crate) fn start(&self, place: usize, pools: &[spec::Pool]) {
-        for (tally, pool) in self.tallies(place).iter().zip(pools) {
-            tally.start(pool.threads);
-        }
+    /// This process begins as the worker of `place`.
+    pub(crate) fn start(&self, place: usize) {
+        self.tallies(place).iter().for_each(Tally::start);
         // SAFETY: written by nginx before a process starts its modules.
         self.places()[place].start(unsafe { ngx_pid }.into(), ngx_time());
     }

@@ -97,7 +97,7 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
     let Some(board) = &main.board else { return };
     // A process without a master destroys the configuration when it reads it anew; its threads go on to count.
     let board: &'static Board = Box::leak(Box::new(Arc::clone(board)));
-    board.start(place, &pools);
+    board.start(place);
     match Engine::start(spec, Arc::clone(&news), board.tallies(place)) {
         Ok(engine) => {
             // SAFETY: an event is a struct of pointers, integers and flags, for which zero is nginx's own start.
@@ -300,7 +300,6 @@ impl Worker {
     /// Adds a thread to a pool.
     pub(crate) fn add_thread(&self, pool: usize) {
         self.engine.add_thread(pool);
-        self.tally(pool).thread_added();
     }
 
     /// Whether a line about a refused request may be written now (one a second), and how many were not told of.

@@ -61,6 +61,8 @@ impl Worker<'_> {
     pub(super) fn state(&self) -> &'static str {
         match self.how {
             How::Absent => "gone",
+            // Threads come when the applications have been imported.
+            _ if self.pools.iter().any(|pool| pool.counts.threads == 0) => "starting",
             How::Free => "running",
             How::Stuck => "stuck",
         }
@@ -107,7 +109,10 @@ mod tests {
         let tallies: [[Tally; 3]; 4] = Default::default();
         for number in [0, 2, 3] {
             places[number].start(1, 2);
-            tallies[number].iter().zip(&specs).for_each(|(tally, spec)| tally.start(spec.threads));
+            for (tally, spec) in tallies[number].iter().zip(&specs) {
+                tally.start();
+                (0..spec.threads).for_each(|_| tally.thread_started());
+            }
             tallies[number][2].count(Outcome::Requested);
             tallies[number][2].queued();
             tallies[number][2].begun();
@@ -126,5 +131,8 @@ mod tests {
         assert_eq!(slow.counts.of(Outcome::Requested), 3, "but what it had done was done");
         let [gone] = &report.workers[2].pools[1..] else { panic!("two pools") };
         assert_eq!((gone.queue, gone.counts.threads), (0, 0));
+
+        tallies[0][2].start();
+        assert_eq!(Report::of(&specs, &places, |number| &tallies[number]).workers[0].state(), "starting");
     }
 }
