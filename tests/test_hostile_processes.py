@@ -17,6 +17,7 @@ CONF = """
     location /process/ { wsgi_pass hostile_processes; }
     location /gates/ { wsgi_pass gates; }
     location /hello { wsgi_pass hello; }
+    location = /status { wsgi_status; }
 """
 SITE = config.site(CONF, server="keepalive_requests 1000000;")
 
@@ -91,6 +92,25 @@ def test_fork_in_close(server, child):
     path.unlink(missing_ok=True)
     assert fetch(server, "forks", f"{child}-close").text == "closing"
     assert until(lambda: path.exists() and path.read_text(), "the child's end") == f"{ENDS[child]}\n"
+
+
+def test_a_child_counts_nothing(server):
+    """It has the memory in which the workers count, and its copy of the call ends, too."""
+    server.expect("Traceback", "Unlucky")
+
+    def pool():
+        return json.loads(http1.fetch(server, "/status").text)["pools"]["default"]
+
+    until(lambda: pool()["busy"] == 0, "nothing runs")
+    for where in ("returns-call", "returns-step", "fails-call", "exits-close", "exits_silently-thread"):
+        fetch(server, "forks", where)
+    until(lambda: pool()["busy"] == 0, "nothing runs any more")
+    with Gate(server, "counted") as closed, http1.Connection(server.port) as connection:
+        connection.request("/gates/counted")
+        closed.wait_entered()
+        assert (pool()["busy"], pool()["queued"]) == (1, 0)
+        closed.open()
+        assert connection.response().status == 200
 
 
 def test_what_a_child_says(server):
