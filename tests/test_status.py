@@ -8,6 +8,7 @@ import socket
 import time
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from harness import config, http1
 from harness.gate import Gate
@@ -232,32 +233,18 @@ def test_lost_threads(server):
     until_pool(server, threads=3, busy=0, lost=0)
 
 
-SAMPLE = re.compile(r'(?P<name>nginx_wsgi_\w+)\{(?P<labels>(?:\w+="(?:[^"\\\n]|\\["\\n])*",?)+)\} (?P<value>[0-9.e+-]+)')
-
-
 def metrics(server):
-    """The samples of /metrics, {(name, labels): value}, after a look at the form."""
+    """The samples of /metrics as Prometheus's own parser reads them: {(name, labels): value}."""
     response = http1.fetch(server, "/metrics")
     assert response.get("Content-Type") == "text/plain; version=0.0.4; charset=utf-8"
-    assert response.text.endswith("\n")
-    samples, kinds, helped = {}, {}, set()
-    for line in response.text.splitlines():
-        if line.startswith("# HELP "):
-            helped.add(line.split()[2])
-        elif line.startswith("# TYPE "):
-            _, _, family, kind = line.split()
-            assert family in helped and family not in kinds
-            kinds[family] = kind
-        else:
-            match = SAMPLE.fullmatch(line)
-            assert match, line
-            family = list(kinds)[-1]
-            suffix = match["name"].removeprefix(family)
-            assert suffix in (("_bucket", "_sum", "_count") if kinds[family] == "histogram" else ("",)), line
-            assert family.endswith("_total") == (kinds[family] == "counter"), family
-            labels = tuple(sorted(re.findall(r'(\w+)="(.*?)"[,]?(?=\w+=|$)', match["labels"])))
-            assert (match["name"], labels) not in samples, "a sample comes once"
-            samples[match["name"], labels] = float(match["value"])
+    samples = {}
+    for family in text_string_to_metric_families(response.text):
+        assert family.name.startswith("nginx_wsgi_") and family.documentation
+        assert family.type in ("gauge", "counter", "histogram"), "every sample belongs to a family"
+        for sample in family.samples:
+            key = sample.name, tuple(sorted(sample.labels.items()))
+            assert key not in samples, "a sample comes once"
+            samples[key] = sample.value
     return samples
 
 
@@ -303,7 +290,7 @@ def test_odd_names_of_pools(serve):
     locations += """location = /page { wsgi_status html; } location / { wsgi_pass hello "pool=<b>\\\\ \\"é\\"&"; }"""
     server = serve(config.site(locations, pool="""wsgi_pool "<b>\\\\ \\"é\\"&" threads=2;"""))
     assert set(status(server)["pools"]) == {'<b>\\ "é"&'}
-    assert {dict(labels).get("pool") for _, labels in metrics(server)} - {None} == {'<b>\\\\ \\"é\\"&'}
+    assert {dict(labels).get("pool") for _, labels in metrics(server)} - {None} == {'<b>\\ "é"&'}
     page = http1.fetch(server, "/page")
     assert page.get("Content-Type") == "text/html; charset=utf-8"
     assert "&lt;b&gt;\\ &quot;é&quot;&amp;" in page.text and "<b>" not in page.text
