@@ -1,96 +1,20 @@
-"""wsgi_status tells what the pools of all workers are at and have done, from whichever worker is asked."""
+"""wsgi_status tells what a worker's pools are at and have done, in three formats."""
 
-import json
-import os
 import re
-import signal
 import socket
 import time
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from harness import config, http1
 from harness.gate import Gate
 from harness.script import fail, gate, give, play, send, start
+from harness.status import LOCATIONS, POOLS, Gains, ask, counts, metrics, pool, running, status, until_pool
 from harness.waiting import until
-
-LOCATIONS = """
-    wsgi_param test.dir @DIR@;
-    location = /status { wsgi_status; }
-    location = /metrics { wsgi_status prometheus; }
-    location = /page { wsgi_status html; }
-    location /gate/ { wsgi_pass gates; }
-    location /small/ { wsgi_pass gates pool=small; }
-    location /impatient/ { wsgi_queue_timeout 300ms; wsgi_pass gates; }
-    location /play { wsgi_pass script; }
-    location /silent { rewrite ^ /play break; wsgi_read_timeout 300ms; wsgi_pass script; }
-    location /timed { rewrite ^ /play break; wsgi_request_timeout 300ms; wsgi_pass script; }
-    location /intercepted { rewrite ^ /play break; wsgi_intercept_errors on; error_page 404 /page-of-its-own;
-                            wsgi_pass script; }
-    location = /page-of-its-own { return 200 "sorry"; }
-    location /limited { limit_except PUT { allow all; } wsgi_status prometheus; }
-    location /conditional { set $yes 1; if ($yes) { add_header X-If yes; } wsgi_status html; }
-"""
-POOLS = "wsgi_pool default threads=2; wsgi_pool small threads=1 queue=1; wsgi_pool unused threads=3;"
-
 
 @pytest.fixture
 def server(serve):
     return running(serve(config.site(LOCATIONS, pool=POOLS)))
-
-
-def running(server):
-    """The server, when its workers have imported their applications."""
-    until(lambda: {worker["state"] for worker in status(server)["workers"]} == {"running"}, "all workers run")
-    return server
-
-
-def status(server):
-    response = http1.fetch(server, "/status")
-    assert (response.status, response.get("Content-Type")) == (200, "application/json")
-    return json.loads(response.text)
-
-
-def pool(server, name="default"):
-    """What a pool of all workers is at and has done."""
-    return status(server)["pools"][name]
-
-
-def until_pool(server, name="default", **wanted):
-    """Waits until a pool is at that."""
-    until(lambda: wanted.items() <= pool(server, name).items(), f"{wanted} in {pool(server, name)}")
-
-
-def counts(found):
-    """All counters of a pool, on one level."""
-    flat = {}
-    for name in ("requests", "responses", "refused", "timeouts", "failed", "aborted"):
-        value = found[name]
-        flat |= value if isinstance(value, dict) else {name: value}
-    return flat
-
-
-class Gains:
-    """What the counters of a pool have gained since: those that have not changed are left out."""
-
-    def __init__(self, server, name="default"):
-        self.server, self.name = server, name
-        self.before = counts(pool(server, name))
-
-    def so_far(self):
-        now = counts(pool(self.server, self.name))
-        return {name: now[name] - self.before[name] for name in now if now[name] != self.before[name]}
-
-    def become(self, **wanted):
-        wanted = {name.removeprefix("status_"): number for name, number in wanted.items()}
-        until(lambda: self.so_far() == wanted, f"{wanted}, and not {self.so_far()}")
-
-
-def ask(server, path, **options):
-    connection = http1.Connection(server.port)
-    connection.request(path, **options)
-    return connection
 
 
 def test_a_server_at_rest(server):
@@ -233,21 +157,6 @@ def test_lost_threads(server):
     until_pool(server, threads=3, busy=0, lost=0)
 
 
-def metrics(server):
-    """The samples of /metrics as Prometheus's own parser reads them: {(name, labels): value}."""
-    response = http1.fetch(server, "/metrics")
-    assert response.get("Content-Type") == "text/plain; version=0.0.4; charset=utf-8"
-    samples = {}
-    for family in text_string_to_metric_families(response.text):
-        assert family.name.startswith("nginx_wsgi_") and family.documentation
-        assert family.type in ("gauge", "counter", "histogram"), "every sample belongs to a family"
-        for sample in family.samples:
-            key = sample.name, tuple(sorted(sample.labels.items()))
-            assert key not in samples, "a sample comes once"
-            samples[key] = sample.value
-    return samples
-
-
 def test_prometheus_says_the_same_as_json(server):
     server.expect("Traceback")
     http1.fetch(server, play(["pause", 0.02], start(), give("x")))
@@ -335,113 +244,6 @@ def test_in_if_and_limit_except(server):
     assert http1.fetch(server, "/limited").text.startswith("# HELP")
     response = http1.fetch(server, "/conditional")
     assert response.text.startswith("<!DOCTYPE html>") and response.get("X-If") == "yes"
-
-
-def test_all_workers_are_told_of_by_each(serve):
-    server = running(serve(config.site(LOCATIONS, pool=POOLS), workers=3))
-    with Gate(server, "each") as closed:
-        asked = [ask(server, "/gate/each") for _ in range(12)]
-        closed.wait_entered(2)
-        until(lambda: pool(server)["busy"] + pool(server)["queued"] == 12, "all of them are told of")
-        for _ in range(20):
-            found = status(server)
-            assert [worker["worker"] for worker in found["workers"]] == [0, 1, 2]
-            assert {worker["pid"] for worker in found["workers"]} == set(server.workers)
-            every = [worker["pools"]["default"] for worker in found["workers"]]
-            for key in ("threads", "busy", "queued", "queue", "requests"):
-                assert found["pools"]["default"][key] == sum(each[key] for each in every)
-    assert {connection.response().status for connection in asked} == {200}
-    until_pool(server, busy=0, queued=0, requests=12)
-    assert pool(server)["threads"] == 6 and pool(server)["queue"] == 3072
-    assert {labels for name, labels in metrics(server) if name == "nginx_wsgi_worker_up"} == {
-        (("worker", str(number)),) for number in range(3)
-    }
-
-
-def test_a_worker_that_is_stuck(serve):
-    locations = LOCATIONS.replace("wsgi_pass gates;", "wsgi_pass gates pool=one;")
-    pools = "wsgi_pool one threads=1; wsgi_pool small threads=1;"
-    server = running(serve(config.site(locations, pool=pools), workers=2))
-
-    def states():
-        return sorted(worker["state"] for worker in status(server)["workers"])
-
-    with Gate(server, "stuck") as closed:
-        connection = ask(server, "/gate/stuck")
-        closed.wait_entered(1)
-        until(lambda: states() == ["running", "stuck"], "one of them is")
-        stuck = {name: value for (name, labels), value in metrics(server).items() if name.endswith("_stuck") and value}
-        assert stuck == {"nginx_wsgi_worker_stuck": 1}
-    assert connection.response().status == 200
-    until(lambda: states() == ["running", "running"], "none is any more")
-
-
-def test_a_worker_that_is_killed(serve):
-    server = serve(config.site(LOCATIONS, pool=POOLS))
-    http1.fetch(server, play(start(), give("x")))
-    until_pool(server, requests=1, busy=0)
-    with Gate(server, "killed") as closed:
-        asked = [ask(server, "/gate/killed") for _ in range(3)]
-        closed.wait_entered(2)
-        until_pool(server, busy=2, queued=1)
-        old = server.workers
-        server.workers = None
-        server.expect(r"exited on signal 9")
-        os.kill(old[0], signal.SIGKILL)
-        until(lambda: server.worker_pids() not in ([], old), "a new worker")
-        until(lambda: serves(server), "the new worker serves")
-        (worker,) = status(running(server))["workers"]
-        assert (worker["starts"], worker["pid"]) == (2, server.worker_pids()[0])
-        found = worker["pools"]["default"]
-        assert (found["threads"], found["busy"], found["queued"]) == (2, 0, 0), "its calls went with it"
-        assert found["requests"] == 4, "what had been counted remains"
-    assert all(connection.rest() == b"" for connection in asked)
-
-
-def test_a_worker_that_imports(serve):
-    locations = LOCATIONS + "location /slow { wsgi_pass slow_import; }"
-    server = serve(config.site(locations, pool=POOLS), main="env WSGI_TEST_DIR;", environ={"WSGI_TEST_DIR": "@DIR@"})
-    with Gate(server, "import") as closed:
-        closed.wait_entered()
-        call = ask(server, "/slow")
-        until_pool(server, threads=0, busy=0, queued=1)
-        assert status(server)["workers"][0]["state"] == "starting"
-    assert call.response().text == "imported"
-    assert pool(running(server))["threads"] == 2
-
-
-def serves(server):
-    try:
-        return http1.fetch(server, "/status").status == 200
-    except (OSError, EOFError):
-        return False
-
-
-def test_a_reload_begins_anew(serve):
-    server = serve(config.site(LOCATIONS, pool=POOLS))
-    http1.fetch(server, play(start(), give("x")))
-    until_pool(server, requests=1, busy=0)
-    old = status(server)["workers"][0]["pid"]
-    server.write_conf(config.whole(config.site(LOCATIONS, pool=POOLS + "wsgi_pool more threads=1;")))
-    server.reload()
-    until(lambda: status(server)["workers"][0]["pid"] != old, "a worker of the new configuration")
-    (worker,) = status(server)["workers"]
-    assert worker["starts"] == 1 and worker["pools"]["default"]["requests"] == 0
-
-
-def test_without_a_master_process(serve):
-    server = serve(config.site(LOCATIONS, pool=POOLS), main="master_process off;")
-    http1.fetch(server, play(start(), give("x")))
-    until_pool(server, requests=1, busy=0)
-    (worker,) = status(server)["workers"]
-    assert worker["pid"] == server.pid
-
-
-def test_without_any_application(serve):
-    server = serve("server { listen 127.0.0.1:@PORT@; " + LOCATIONS.split("location /gate/")[0] + "}")
-    found = status(server)
-    assert (found["pools"], found["workers"]) == ({}, [])
-    assert metrics(server) and http1.fetch(server, "/page").status == 200
 
 
 def test_half_a_request_is_none(server):
