@@ -178,10 +178,7 @@ fn spawn_threads(
     let mut threads = Vec::with_capacity(spec.threads);
     for number in 0..spec.threads {
         match spawn(number) {
-            Ok(thread) => {
-                tally.thread_started();
-                threads.push(thread);
-            }
+            Ok(thread) => threads.push(thread),
             Err(error) => {
                 let record = format!("pool \"{}\" has {number} threads only: {error}", spec.name);
                 log::write(Level::Alert, Origin::default(), record.as_bytes());
@@ -189,6 +186,7 @@ fn spawn_threads(
             }
         }
     }
+    tally.threads_started(threads.len());
     threads
 }
 

@@ -99,9 +99,9 @@ impl Tally {
         self.lost.store(0, Ordering::Relaxed);
     }
 
-    /// On the thread that starts it: there is one thread more.
-    pub fn thread_started(&self) {
-        self.calls.threads.fetch_add(1, Ordering::Relaxed);
+    /// On the thread that has started them: there are so many threads more.
+    pub fn threads_started(&self, threads: usize) {
+        self.calls.threads.fetch_add(threads as u64, Ordering::Relaxed);
     }
 
     /// On the pool's thread: a call begins.
@@ -253,7 +253,7 @@ mod tests {
     fn three() -> Tally {
         let tally = Tally::default();
         tally.start();
-        (0..8).for_each(|_| tally.thread_started());
+        tally.threads_started(8);
         (0..3).for_each(|_| tally.queued());
         tally.begun();
         tally.cancelled();
@@ -270,7 +270,7 @@ mod tests {
         tally.over();
         let counts = tally.read();
         assert_eq!((counts.busy, counts.queued), (0, 0));
-        tally.thread_started();
+        tally.threads_started(1);
         tally.set_lost(1);
         let counts = tally.read();
         assert_eq!((counts.threads, counts.lost), (9, 1));

@@ -111,7 +111,7 @@ mod tests {
             places[number].start(1, 2);
             for (tally, spec) in tallies[number].iter().zip(&specs) {
                 tally.start();
-                (0..spec.threads).for_each(|_| tally.thread_started());
+                tally.threads_started(spec.threads);
             }
             tallies[number][2].count(Outcome::Requested);
             tallies[number][2].queued();
