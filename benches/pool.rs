@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use ngx_http_wsgi_module::pool::completions::Completions;
-use ngx_http_wsgi_module::pool::{Config, Pool, Task, Worker};
+use ngx_http_wsgi_module::pool::{Config, Pool, Runner, Task};
 
 /// Jobs per pool or batch.
 const BATCH: usize = 1000;
@@ -23,8 +23,8 @@ impl Task for Empty {
     }
 }
 
-fn pool(exclusive: bool) -> Pool<Empty> {
-    Pool::new(Config { capacity: BATCH, exclusive, ..Config::default() })
+fn pool() -> Pool<Empty> {
+    Pool::new(Config { capacity: BATCH, ..Config::default() })
 }
 
 /// Stops the pool after `left` jobs; no lock.
@@ -33,7 +33,7 @@ struct Countdown {
     left: usize,
 }
 
-impl Worker<Empty> for Countdown {
+impl Runner<Empty> for Countdown {
     fn attach(&mut self) {}
 
     fn detach(&mut self) {}
@@ -49,14 +49,19 @@ impl Worker<Empty> for Countdown {
 
 fn fill(pool: &Pool<Empty>) {
     for number in 0..BATCH {
-        assert!(pool.submit(Empty(number)).is_ok());
+        submit(pool, number);
     }
+}
+
+fn submit(pool: &Pool<Empty>, number: usize) {
+    assert!(pool.submit(Empty(number)).is_ok());
+    black_box(pool.wake());
 }
 
 /// Times `work` on new pools, until it has been done for `jobs` jobs; the result is scaled to exactly these.
 fn timed(jobs: u64, mut work: impl FnMut(&Pool<Empty>) -> Duration) -> Duration {
     let rounds = jobs.div_ceil(BATCH as u64);
-    let total: Duration = (0..rounds).map(|_| work(&pool(true))).sum();
+    let total: Duration = (0..rounds).map(|_| work(&pool())).sum();
     total.mul_f64(jobs as f64 / (rounds * BATCH as u64) as f64)
 }
 
@@ -76,7 +81,7 @@ fn one_thread(c: &mut Criterion) {
             timed(jobs, |pool| {
                 let start = Instant::now();
                 fill(pool);
-                pool.run_thread(0, &mut Countdown { pool: pool.clone(), left: BATCH });
+                pool.run_thread(&mut Countdown { pool: pool.clone(), left: BATCH });
                 start.elapsed()
             })
         });
@@ -97,7 +102,7 @@ struct Hand {
     told: Sender<()>,
 }
 
-impl Worker<Empty> for Hand {
+impl Runner<Empty> for Hand {
     fn attach(&mut self) {
         let mut held = self.gil.held.lock().unwrap();
         while *held {
@@ -123,7 +128,7 @@ impl Worker<Empty> for Hand {
 fn between_threads(c: &mut Criterion) {
     let mut group = c.benchmark_group("between threads");
     for (threads, jobs) in [(1, 1), (8, 1), (1, BATCH), (8, BATCH)] {
-        let pool = pool(true);
+        let pool = pool();
         let (told, done) = channel();
         let left = Arc::new(AtomicUsize::new(0));
         let gil = Arc::new(Gil::default());
@@ -131,7 +136,7 @@ fn between_threads(c: &mut Criterion) {
             .map(|_| {
                 let mut hand = Hand { gil: Arc::clone(&gil), done: Arc::clone(&left), told: told.clone() };
                 let pool = pool.clone();
-                thread::spawn(move || pool.run_thread(0, &mut hand))
+                thread::spawn(move || pool.run_thread(&mut hand))
             })
             .collect();
         let mut total = 0;
@@ -139,7 +144,7 @@ fn between_threads(c: &mut Criterion) {
             b.iter(|| {
                 left.store(jobs, Ordering::Release);
                 for number in 0..jobs {
-                    assert!(pool.submit(Empty(number)).is_ok());
+                    submit(&pool, number);
                 }
                 done.recv().unwrap();
                 total += jobs;

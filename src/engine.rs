@@ -10,19 +10,20 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::exchange::log::{self, Level, Origin};
-use crate::exchange::spec::{self, Spec};
+use crate::exchange::spec::{self, Spec, SwitchInterval};
 use crate::exchange::tally::Tally;
 use crate::exchange::{Exchange, Job, News};
-use crate::pool::{Config, Pool, Worker};
+use crate::pool::{Config, Pool, Runner};
 use crate::python::{self, BuildInfo, Interpreter, Main, Thread};
 
 /// The stack of a pool thread where the configuration names none: what a process's main thread has, in bytes.
 const STACK_SIZE: usize = 8 << 20;
 
-/// How much of the interpreter's switch interval a thread keeps the GIL while another stands in line, before it ends its
-/// turn between two calls; and after how much the other may have got it by force.
-const TURN: f32 = 0.6;
-const FORCED: f32 = 0.9;
+/// How long a thread keeps the GIL while another waits for it, before it hands it over between two calls: less than
+/// CPython's switch interval, after which it would lose it in the middle of one.
+const TURN: Duration = Duration::from_millis(3);
+/// The same where the configuration sets the switch interval, as a part of that.
+const TURN_OF_INTERVAL: f32 = 0.6;
 
 /// So many calls may end at most before the event loop is woken for them.
 const MOST_QUIET: usize = 16;
@@ -66,9 +67,11 @@ impl Engine {
     /// Starts Python, and the pools' threads once the applications have been imported. Calls wait in the queues meanwhile.
     /// `tallies`: where the threads of each pool count.
     pub(crate) fn start(spec: Spec, news: Arc<News>, tallies: &'static [Tally]) -> io::Result<Self> {
-        let interval = Duration::from_micros(spec.switch_interval.into());
-        let (turn, forced) = (interval.mul_f32(TURN), interval.mul_f32(FORCED));
-        let config = |pool: &spec::Pool| Config { capacity: pool.queue, lanes: 1, turn, forced, exclusive: true };
+        let turn = match spec.switch_interval {
+            SwitchInterval::Auto => TURN,
+            SwitchInterval::Fixed(interval) => Duration::from_micros(interval.into()).mul_f32(TURN_OF_INTERVAL),
+        };
+        let config = |pool: &spec::Pool| Config { capacity: pool.queue, turn, ..Config::default() };
         let pools: Vec<Pool<Job>> = spec.pools.iter().map(|pool| Pool::new(config(pool))).collect();
         let kept_specs = spec.pools.clone();
         let (specs, queues) = (spec.pools.clone(), pools.clone());
@@ -108,12 +111,12 @@ impl Engine {
             return Ok(());
         };
         let pool = job.exchange().pool();
-        self.pools[pool].submit_quiet(job).map_err(|full| full.0.refused())
+        self.pools[pool].submit(job).map_err(|full| full.0.refused())
     }
 
-    /// Has threads come for what has been submitted.
-    pub(crate) fn wake(&self) {
-        self.pools.iter().for_each(Pool::wake);
+    /// Has threads come for the calls that wait. While some do, another call is owed within the time that is returned.
+    pub(crate) fn wake(&self) -> Option<Duration> {
+        self.pools.iter().filter_map(Pool::wake).min()
     }
 
     /// A call that waited in the queue of `pool` has been cancelled.
@@ -172,7 +175,7 @@ fn spawn_threads(
         let (pool, interpreter, news) = (pool.clone(), Arc::clone(interpreter), Arc::clone(news));
         let thread = thread::Builder::new().name(format!("{}/{number}", spec.name)).stack_size(stack_size);
         thread.spawn(move || {
-            pool.run_thread(0, &mut Executor { thread: Thread::new(&interpreter), news, tally, quiet: 0 })
+            pool.run_thread(&mut Executor { thread: Thread::new(&interpreter), news, tally, quiet: 0 })
         })
     };
     let mut threads = Vec::with_capacity(spec.threads);
@@ -205,12 +208,12 @@ struct Executor {
     quiet: usize,
 }
 
-impl Worker<Job> for Executor {
-    fn joined(&mut self, summon: python::Summon) {
-        self.thread.set_summon(summon);
+impl Runner<Job> for Executor {
+    fn joined(&mut self, notify: python::Summon) {
+        self.thread.set_summon(notify);
     }
 
-    fn summoned(&mut self) {
+    fn notified(&mut self) {
         self.thread.close_sent();
     }
 
@@ -218,6 +221,10 @@ impl Worker<Job> for Executor {
         self.thread.attach();
         // A thread that has lost the GIL in the middle of a call may owe the event loop a word.
         self.news.ring();
+    }
+
+    fn was_forced(&mut self, waited: Duration) -> bool {
+        self.thread.was_forced(waited)
     }
 
     fn detach(&mut self) {
@@ -229,8 +236,9 @@ impl Worker<Job> for Executor {
         self.thread.run(job);
     }
 
-    fn ended(&mut self, left: Option<usize>, took: Duration) {
+    fn finished(&mut self, left: Option<usize>, took: Duration) {
         self.tally.over();
+        self.thread.note_call(took);
         self.quiet += 1;
         if is_due(self.quiet, left, took) {
             self.quiet = 0;

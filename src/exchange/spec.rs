@@ -105,16 +105,22 @@ pub struct Spec {
     pub multiprocess: bool,
     /// The server can send interim responses (103).
     pub early_hints: bool,
-    /// How long a thread that wants the GIL waits before the one that has it is made to let it go, in microseconds.
-    pub switch_interval: u32,
+    /// `wsgi_switch_interval`.
+    pub switch_interval: SwitchInterval,
 }
 
-/// CPython's own switch interval, in microseconds.
-pub const SWITCH_INTERVAL: u32 = 5000;
+/// How long a thread that wants the GIL waits before the one that has it is made to let it go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SwitchInterval {
+    /// CPython's default; less while short calls wait behind long ones.
+    Auto,
+    /// That many microseconds.
+    Fixed(u32),
+}
 
 impl Default for Spec {
     fn default() -> Self {
-        let switch_interval = SWITCH_INTERVAL;
+        let switch_interval = SwitchInterval::Auto;
         Self { apps: Vec::new(), pools: Vec::new(), multiprocess: false, early_hints: false, switch_interval }
     }
 }

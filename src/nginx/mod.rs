@@ -2,6 +2,7 @@
 
 mod accel;
 mod accept;
+mod alarm;
 mod board;
 mod body;
 mod conf;

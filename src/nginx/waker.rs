@@ -47,7 +47,10 @@ unsafe extern "C" fn wake(event: *mut ngx_event_t) {
             let _ = (&*file).read(&mut [0; 8]);
         }
         let Some(worker) = worker() else { return };
-        worker.late_bell.heard(fd);
+        worker.late_bell.is_heard(fd);
+        if worker.look.is_heard(fd) {
+            return worker.wake_pools();
+        }
         worker.log.write_deferred();
         worker.news.drain(|exchange| handler::post(&exchange));
     });

@@ -3,7 +3,7 @@
 use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::os::fd::{FromRawFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +12,7 @@ use std::time::Duration;
 use nginx_sys::*;
 
 use super::accept::Accept;
+use super::alarm::Alarm;
 use super::board::{self, Board};
 use super::ffi::{guard, wsgi_close_connections};
 use super::handler::Context;
@@ -36,7 +37,10 @@ pub(crate) struct Worker {
     engine: Engine,
     pub(crate) news: Arc<News>,
     pub(crate) log: Installed,
-    pub(crate) late_bell: Arc<LateBell>,
+    /// For ends of calls that their thread keeps quiet about.
+    pub(crate) late_bell: Arc<Alarm>,
+    /// For calls that wait behind one that has the turn.
+    pub(crate) look: Alarm,
     /// Posted when calls have been submitted in this turn of the event loop.
     submitted: UnsafeCell<ngx_event_t>,
     pub(crate) accept: Accept,
@@ -82,14 +86,16 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
     // SAFETY: written by nginx before a process starts its modules.
     let place = unsafe { ngx_worker };
     spec.multiprocess = workers > 1;
-    let (Some(eventfd), Some(late_bell)) = (eventfd().map(Arc::new), LateBell::new().map(Arc::new)) else {
+    let (Some(eventfd), Some(late_bell), Some(look)) = (eventfd(), Alarm::new(), Alarm::new()) else {
         return log::alert("eventfd() or timerfd_create() failed: no application will be served");
     };
-    if let Err(message) = waker::register(cycle, &eventfd).and_then(|()| waker::register(cycle, &late_bell.timer)) {
+    let wakers = [&eventfd, late_bell.file(), look.file()];
+    if let Err(message) = wakers.into_iter().try_for_each(|file| waker::register(cycle, file)) {
         return log::alert(message);
     }
+    let (eventfd, late_bell) = (Arc::new(eventfd), Arc::new(late_bell));
     let late = Arc::clone(&late_bell);
-    let news = Arc::new(News::with_late_bell(bell(&eventfd), Box::new(move || late.ring())));
+    let news = Arc::new(News::with_late_bell(bell(&eventfd), Box::new(move || late.set(LATE))));
     let log = log::install(cycle, Arc::new(Records::new(bell(&eventfd))));
     // SAFETY: registers a function that lives for ever and that only does what is safe after fork().
     unsafe { libc::pthread_atfork(None, None, Some(forked)) };
@@ -109,6 +115,7 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
                 news,
                 log,
                 late_bell,
+                look,
                 submitted,
                 accept,
                 spare: RefCell::default(),
@@ -180,7 +187,7 @@ pub(crate) fn close_on_exec_of(fd: RawFd) {
 fn bell(eventfd: &Arc<File>) -> Box<dyn Fn() + Send + Sync> {
     let eventfd = Arc::clone(eventfd);
     Box::new(move || {
-        if !FORKED.load(Ordering::Relaxed) {
+        if !is_forked() {
             // It fails only where 2^64 wake-ups are pending.
             let _ = (&*eventfd).write(&1u64.to_ne_bytes());
         }
@@ -188,47 +195,16 @@ fn bell(eventfd: &Arc<File>) -> Box<dyn Fn() + Send + Sync> {
 }
 
 unsafe extern "C" fn wake_pools(_event: *mut ngx_event_t) {
-    guard((), || worker().into_iter().for_each(|worker| worker.engine.wake()));
-}
-
-/// Wakes the event loop within [`LATE`], for ends of calls that their thread keeps quiet about.
-pub(crate) struct LateBell {
-    timer: File,
-    /// It has been rung, and the event loop has not heard it.
-    armed: AtomicBool,
-}
-
-impl LateBell {
-    fn new() -> Option<Self> {
-        // SAFETY: a plain system call; the descriptor it gives is ours alone.
-        match unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC) } {
-            -1 => None,
-            // SAFETY: as above.
-            fd => Some(Self { timer: unsafe { File::from_raw_fd(fd) }, armed: AtomicBool::new(false) }),
-        }
-    }
-
-    fn ring(&self) {
-        if FORKED.load(Ordering::Relaxed) || self.armed.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let none = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        let after = libc::timespec { tv_sec: 0, tv_nsec: LATE.subsec_nanos().into() };
-        let once = libc::itimerspec { it_interval: none, it_value: after };
-        // SAFETY: an open timer and a time that the kernel copies.
-        unsafe { libc::timerfd_settime(self.timer.as_raw_fd(), 0, &once, std::ptr::null_mut()) };
-    }
-
-    /// The event loop, woken by `fd`, is about to look. Until the timer has expired it need not be set again.
-    pub(crate) fn heard(&self, fd: RawFd) {
-        if fd == self.timer.as_raw_fd() {
-            self.armed.store(false, Ordering::Release);
-        }
-    }
+    guard((), || worker().into_iter().for_each(Worker::wake_pools));
 }
 
 /// Set in a child process that an application has forked from a worker.
 static FORKED: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process is such a child.
+pub(super) fn is_forked() -> bool {
+    FORKED.load(Ordering::Relaxed)
+}
 
 /// Runs in such a child, before `fork()` returns in it.
 unsafe extern "C" fn forked() {
@@ -255,6 +231,13 @@ impl Worker {
         }
         self.accept.watch(|| self.is_full(pool));
         submitted
+    }
+
+    /// Has threads come for the calls that wait, now and again as long as some do.
+    pub(crate) fn wake_pools(&self) {
+        if let Some(after) = self.engine.wake() {
+            self.look.set(after);
+        }
     }
 
     /// Whether the next call of `pool` would have to wait for a thread.

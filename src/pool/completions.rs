@@ -2,7 +2,7 @@
 
 use std::{fmt, mem};
 
-use super::deque::Injector;
+use super::injector::Injector;
 use super::sync::{AtomicU8, Ordering};
 
 /// Something was added since the consumer last lowered the flag.

@@ -8,10 +8,9 @@ use loom::thread;
 use std::time::Duration;
 
 use super::completions::Completions;
-use super::seat::Place;
-use super::sleep::Sleep;
+use super::sleep::{Sleep, Slot};
 use super::sync::{AtomicBool, lock};
-use super::{Config, Pool, Task, Worker};
+use super::{Config, Pool, Runner, Task};
 
 fn explore(switches: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
@@ -87,7 +86,7 @@ impl Scene {
 
 struct Hand(Arc<Scene>);
 
-impl Worker<Call> for Hand {
+impl Runner<Call> for Hand {
     fn attach(&mut self) {
         self.0.gil.acquire();
     }
@@ -120,6 +119,7 @@ fn play(threads: usize, config: Config, calls: &[Call], early: bool) {
     let submit = || {
         for &call in calls {
             assert!(scene.pool.submit(call).is_ok());
+            let _ = scene.pool.wake();
         }
     };
     if early {
@@ -128,7 +128,7 @@ fn play(threads: usize, config: Config, calls: &[Call], early: bool) {
     let threads: Vec<_> = (0..threads)
         .map(|_| {
             let scene = Arc::clone(&scene);
-            thread::spawn(move || scene.pool.run_thread(0, &mut Hand(Arc::clone(&scene))))
+            thread::spawn(move || scene.pool.run_thread(&mut Hand(Arc::clone(&scene))))
         })
         .collect();
     if !early {
@@ -141,38 +141,48 @@ fn play(threads: usize, config: Config, calls: &[Call], early: bool) {
     assert_eq!(scene.pool.queued(), 0);
 }
 
-fn config(turn: Duration) -> Config {
-    Config { turn, ..Config::default() }
+/// Time stands still: a turn or a stall of zero is over at once, any other never.
+fn config(turn: Duration, stall: Duration) -> Config {
+    Config { turn, stall, ..Config::default() }
 }
 
 #[test]
 fn a_thread_about_to_park_sees_the_jobs_or_is_woken() {
-    explore(3, || play(1, config(Duration::MAX), &[Call::Short, Call::Short], false));
+    for stall in [Duration::ZERO, Duration::MAX] {
+        explore(3, move || play(1, config(Duration::MAX, stall), &[Call::Short, Call::Short], false));
+    }
 }
 
 #[test]
 fn two_threads_one_job() {
-    explore(2, || play(2, config(Duration::MAX), &[Call::Short], false));
+    for stall in [Duration::ZERO, Duration::MAX] {
+        explore(2, move || play(2, config(Duration::MAX, stall), &[Call::Short], false));
+    }
+}
+
+#[test]
+fn what_is_left_to_a_turn_is_run_by_it_or_by_who_comes_after() {
+    explore(1, || play(2, config(Duration::MAX, Duration::MAX), &[Call::Short, Call::Short], false));
 }
 
 #[test]
 fn a_job_that_waits_for_another_gets_a_second_thread() {
-    explore(2, || play(2, config(Duration::MAX), &[Call::Meet, Call::Meet], false));
+    explore(2, || play(2, config(Duration::MAX, Duration::ZERO), &[Call::Meet, Call::Meet], false));
 }
 
 #[test]
 fn handing_over_forgets_no_job() {
-    explore(2, || play(2, config(Duration::ZERO), &[Call::Short, Call::Short], true));
+    explore(2, || play(2, config(Duration::ZERO, Duration::ZERO), &[Call::Short, Call::Short], true));
 }
 
-/// A thread that is summoned once it has joined, perhaps with a job at the same time, comes: else the pool never stops.
-fn summon(threads: usize, calls: usize, switches: usize) {
-    struct Summoned(Arc<Scene>, Arc<Mutex<Option<Box<dyn Fn() + Send + Sync>>>>);
-    impl Worker<Call> for Summoned {
-        fn joined(&mut self, summon: Box<dyn Fn() + Send + Sync>) {
-            *lock(&self.1) = Some(summon);
+/// A thread that is notified once it has joined, perhaps with a job at the same time, comes: else the pool never stops.
+fn notify(threads: usize, calls: usize, switches: usize) {
+    struct Notified(Arc<Scene>, Arc<Mutex<Option<Box<dyn Fn() + Send + Sync>>>>);
+    impl Runner<Call> for Notified {
+        fn joined(&mut self, notify: Box<dyn Fn() + Send + Sync>) {
+            *lock(&self.1) = Some(notify);
         }
-        fn summoned(&mut self) {
+        fn notified(&mut self) {
             self.0.one_less();
         }
         fn attach(&mut self) {
@@ -187,26 +197,27 @@ fn summon(threads: usize, calls: usize, switches: usize) {
     }
     explore(switches, move || {
         let scene = Scene::new(Config::default(), calls + 1, 0);
-        let summons = Arc::new(Mutex::new(None));
+        let notifiers = Arc::new(Mutex::new(None));
         let threads: Vec<_> = (0..threads)
             .map(|number| {
                 let scene = Arc::clone(&scene);
                 // The first thread's is used.
-                let summons = if number == 0 { Arc::clone(&summons) } else { Arc::new(Mutex::new(None)) };
-                thread::spawn(move || scene.pool.run_thread(0, &mut Summoned(Arc::clone(&scene), summons)))
+                let notifiers = if number == 0 { Arc::clone(&notifiers) } else { Arc::new(Mutex::new(None)) };
+                thread::spawn(move || scene.pool.run_thread(&mut Notified(Arc::clone(&scene), notifiers)))
             })
             .collect();
         for _ in 0..calls {
             assert!(scene.pool.submit(Call::Short).is_ok());
+            let _ = scene.pool.wake();
         }
-        let summon = loop {
-            match lock(&summons).take() {
-                Some(summon) => break summon,
+        let notify = loop {
+            match lock(&notifiers).take() {
+                Some(notify) => break notify,
                 None => thread::yield_now(),
             }
         };
-        summon();
-        drop(summon);
+        notify();
+        drop(notify);
         for thread in threads {
             thread.join().unwrap();
         }
@@ -215,23 +226,23 @@ fn summon(threads: usize, calls: usize, switches: usize) {
 }
 
 #[test]
-fn a_thread_about_to_park_hears_a_summons() {
-    summon(1, 0, 4);
+fn a_thread_about_to_park_hears_a_notification() {
+    notify(1, 0, 4);
 }
 
 #[test]
-fn a_summons_beside_a_job() {
-    summon(1, 1, 3);
+fn a_notification_beside_a_job() {
+    notify(1, 1, 3);
 }
 
 #[test]
-fn a_summons_is_for_one_thread_whoever_takes_the_job() {
-    summon(2, 1, 2);
+fn a_notification_is_for_one_thread_whoever_takes_the_job() {
+    notify(2, 1, 2);
 }
 
 #[test]
 fn without_a_lock() {
-    let config = || Config { exclusive: false, ..Config::default() };
+    let config = || Config { has_lock: false, ..Config::default() };
     explore(2, move || play(2, config(), &[Call::Meet, Call::Meet], false));
 }
 
@@ -256,53 +267,51 @@ fn stop_and_submit_at_once_leave_no_job_behind() {
             move || pool.stop()
         });
         let _ = pool.submit(Kept(Arc::clone(&alive)));
+        let _ = pool.wake();
         stopper.join().unwrap();
         assert_eq!(alive.load(Ordering::Relaxed), 0);
     });
 }
 
 /// The sleep protocol alone, with a bare counter for a queue, and deeper.
-///
-/// With `watch`, a thread that is woken watches first, without a tick that could save it.
-fn naps(threads: usize, jobs: usize, exclusive: bool, watch: bool, switches: usize) {
+fn naps(threads: usize, jobs: usize, has_lock: bool, stall: Duration, switches: usize) {
     explore(switches, move || {
-        let sleep = Arc::new(Sleep::new(1, exclusive));
+        let sleep = Arc::new(Sleep::new(has_lock, stall));
         let waiting = Arc::new(AtomicUsize::new(0));
         let done = Arc::new(AtomicUsize::new(0));
         let stopped = Arc::new(AtomicBool::new(false));
         let threads: Vec<_> = (0..threads)
-            .map(|number| {
+            .map(|_| {
                 let (sleep, waiting) = (Arc::clone(&sleep), Arc::clone(&waiting));
                 let (done, stopped) = (Arc::clone(&done), Arc::clone(&stopped));
                 let take = |count: usize| count.checked_sub(1);
                 thread::spawn(move || {
-                    let mut place = Place::new(0, number + 1);
+                    let mut slot = Slot::new();
                     loop {
-                        sleep.rest(&mut place, &waiting, &stopped);
+                        sleep.rest(&mut slot, &waiting, &stopped);
                         if stopped.load(Ordering::Relaxed) {
                             break;
                         }
-                        if watch {
-                            sleep.watch(&place, Duration::MAX, &waiting, &stopped);
-                        }
                         let mut first = true;
                         while waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
+                            sleep.turn.begin_job(1);
                             if std::mem::take(&mut first) {
-                                sleep.begin_turn(&mut place, &waiting);
+                                sleep.begin_turn(&mut slot, &waiting, 1);
                             }
                             if done.fetch_add(1, Ordering::Relaxed) == jobs - 1 {
                                 stopped.store(true, Ordering::Release);
                                 sleep.wake_all();
                             }
                         }
+                        sleep.turn.end(1);
                     }
-                    sleep.leave(&mut place, &waiting);
+                    sleep.leave(&mut slot, &waiting, 1);
                 })
             })
             .collect();
         for _ in 0..jobs {
             waiting.fetch_add(1, Ordering::Relaxed);
-            sleep.arrived(&waiting);
+            let _ = sleep.wake(&waiting, || 1);
         }
         for thread in threads {
             thread.join().unwrap();
@@ -312,22 +321,23 @@ fn naps(threads: usize, jobs: usize, exclusive: bool, watch: bool, switches: usi
 
 #[test]
 fn no_wake_up_is_lost_with_one_sleeper() {
-    naps(1, 2, true, false, 5);
+    naps(1, 2, true, Duration::ZERO, 5);
 }
 
 #[test]
 fn no_wake_up_is_lost_with_two_sleepers() {
-    naps(2, 2, true, false, 3);
+    naps(2, 2, true, Duration::ZERO, 3);
+}
+
+#[test]
+fn no_wake_up_is_lost_that_is_left_to_a_turn() {
+    naps(1, 2, true, Duration::MAX, 4);
+    naps(2, 2, true, Duration::MAX, 2);
 }
 
 #[test]
 fn no_wake_up_is_lost_with_two_sleepers_without_a_lock() {
-    naps(2, 2, false, false, 2);
-}
-
-#[test]
-fn no_wake_up_is_lost_on_a_watcher() {
-    naps(2, 2, true, true, 3);
+    naps(2, 2, false, Duration::ZERO, 2);
 }
 
 /// A bell that a thread can wait for.

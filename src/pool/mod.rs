@@ -1,19 +1,22 @@
 //! A pool of threads that share a lock: see README.md beside this file.
 #![forbid(unsafe_code)]
 
+mod clock;
 pub mod completions;
-mod deque;
+mod injector;
 #[cfg(all(test, loom))]
 mod loom_models;
 mod panics;
+mod parker;
 mod queue;
 mod registry;
-mod seat;
+#[cfg(all(test, not(loom)))]
+mod simulation;
 mod sleep;
-mod smooth;
 mod sync;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod turn;
 
 use std::fmt;
 use std::time::Duration;
@@ -38,52 +41,55 @@ pub trait Task: Send + 'static {
 /// How a pool works.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// How many jobs may wait.
+    /// Largest number of jobs that may wait.
     pub capacity: usize,
-    /// How many groups of threads there are that each share a lock.
-    pub lanes: usize,
-    /// How long a thread of the lane may stand in line for the lock before the one that runs jobs hands over.
+    /// Jobs run one at a time, with a lock (the GIL) that a job may let go in its middle. If not, a thread is woken for
+    /// each job.
+    pub has_lock: bool,
+    /// How long a thread may wait for the lock before the one that runs jobs hands it over, between two of them.
     pub turn: Duration,
-    /// A thread that has stood in line for longer may have got the lock by the interpreter's force (CPython's switch
-    /// interval), which says nothing about the job that has lost it.
-    pub forced: Duration,
-    /// A lane has a lock (a GIL). If not, a thread is woken for each job, and nobody hands over.
-    pub exclusive: bool,
+    /// How long one job may hold up those behind it before another thread waits for the lock, to run them as soon as it can.
+    pub stall: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            capacity: 1024,
-            lanes: 1,
-            turn: Duration::from_millis(3),
-            forced: Duration::from_micros(4500),
-            exclusive: true,
-        }
+        Self { capacity: 1024, has_lock: true, turn: Duration::from_millis(3), stall: Duration::from_millis(1) }
     }
+}
+
+/// Saturates after 584 years.
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// What a pool's thread does outside the pool. Lives on its thread.
 ///
-/// A panic in [`Self::run`] or [`Self::summoned`] ends there. One in [`Self::attach`] or [`Self::detach`] leaves
+/// A panic in [`Self::run`] or [`Self::notified`] ends there. One in [`Self::attach`] or [`Self::detach`] leaves
 /// [`Pool::run_thread`], for nobody knows then who has the lock; the pool goes on with the other threads.
-pub trait Worker<J> {
-    /// The thread is one of the pool's now. Whoever calls `summon`, on any thread, has [`Self::summoned`] called on
-    /// this one, soon after; it does nothing once the thread has left.
-    fn joined(&mut self, summon: Box<dyn Fn() + Send + Sync>) {
-        let _ = summon;
+pub trait Runner<J> {
+    /// The thread has joined the pool. Whoever calls `notify`, on any thread, has [`Self::notified`] called on
+    /// this one, soon after. Once this thread has left the pool, `notify` does nothing.
+    fn joined(&mut self, notify: Box<dyn Fn() + Send + Sync>) {
+        let _ = notify;
     }
-    /// Somebody has called what [`Self::joined`] gave, once or several times; attached, between two jobs.
-    fn summoned(&mut self) {}
-    /// Stands in line for the lane's lock; returns once it is held.
+    /// What [`Self::joined`] got has been called, once or several times. Called attached, between two jobs.
+    fn notified(&mut self) {}
+    /// Waits for the lock; returns once it is held.
     fn attach(&mut self);
+    /// Whether a thread that has waited for the lock for that long, in [`Self::attach`], may have got it because its
+    /// holder was made to give it up.
+    fn was_forced(&mut self, waited: Duration) -> bool {
+        let _ = waited;
+        false
+    }
     /// Lets the lock go.
     fn detach(&mut self);
     /// Runs a job, attached. May let the lock go and take it again inside.
     fn run(&mut self, job: J);
-    /// A job has ended, after so long. This thread goes on with another at once, attached as before, and so many wait behind
-    /// that; `None`: it does not.
-    fn ended(&mut self, left: Option<usize>, took: Duration) {
+    /// A job has ended, and took that long. With `left`, this thread goes on with another at once, attached as before, and
+    /// that many wait behind that one.
+    fn finished(&mut self, left: Option<usize>, took: Duration) {
         let _ = (left, took);
     }
 }
@@ -104,7 +110,7 @@ pub struct Stats {
     pub queued: usize,
     /// Threads that have a job, or are between two.
     pub running: usize,
-    /// Threads that are awake without a job: in line for the lock, as a rule.
+    /// Threads that are awake without a job: as a rule, they wait for the lock.
     pub seeking: usize,
     /// Threads asleep.
     pub parked: usize,
@@ -134,22 +140,20 @@ impl<J: Task> Pool<J> {
     }
 
     /// Adds a job; never blocks. Hands it back when too many wait, or after [`Self::stop`].
+    ///
+    /// The caller owes a [`Self::wake`], soon: several jobs then cost one look at the threads.
     #[inline]
     pub fn submit(&self, job: J) -> Result<(), Full<J>> {
-        self.0.submit(job).map_err(Full)
-    }
-
-    /// As [`Self::submit`], but wakes nobody: whoever calls it owes a [`Self::wake`], soon. Several jobs then cost
-    /// one look at the threads, and one wake-up at most.
-    #[inline]
-    pub fn submit_quiet(&self, job: J) -> Result<(), Full<J>> {
         self.0.push(job).map_err(Full)
     }
 
-    /// Wakes a thread if jobs wait and none is on its way to them.
+    /// Wakes a thread if jobs wait and none is about to take them.
+    ///
+    /// While jobs wait, the caller owes another call: within the time that is returned, unless it comes by sooner.
     #[inline]
-    pub fn wake(&self) {
-        self.0.wake();
+    #[must_use = "jobs may wait for the next call"]
+    pub fn wake(&self) -> Option<Duration> {
+        self.0.wake()
     }
 
     /// A job that waits has been cancelled ([`Task::is_cancelled`] holds): it no longer counts as waiting.
@@ -175,9 +179,9 @@ impl<J: Task> Pool<J> {
         self.0.stats()
     }
 
-    /// Makes the calling thread one of the pool's, in a lane (0 is the first), until [`Self::stop`].
-    pub fn run_thread(&self, lane: usize, worker: &mut impl Worker<J>) {
-        Registry::run_thread(&self.0, lane, worker);
+    /// Makes the calling thread one of the pool's until [`Self::stop`].
+    pub fn run_thread(&self, runner: &mut impl Runner<J>) {
+        Registry::run_thread(&self.0, runner);
     }
 
     /// Ends the pool: no job is accepted or begun any more, those that wait are dropped, and each thread

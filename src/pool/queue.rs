@@ -1,19 +1,13 @@
-//! The jobs that wait, in order of arrival as far as batches allow.
+//! The jobs that wait, first come, first served.
 
 use std::collections::VecDeque;
-use std::sync::PoisonError;
 
 use super::Task;
-use super::deque::{Deque, Injector, Thief};
+use super::injector::Injector;
 use super::panics::guarded;
-use super::sync::{AtomicIsize, AtomicUsize, Mutex, Ordering, RwLock, lock};
+use super::sync::{AtomicBool, AtomicIsize, AtomicUsize, Mutex, Ordering, lock};
 
-/// How many jobs a thread takes out of the injector, or out of another thread's deque, at a time, where jobs keep the lock.
-///
-/// A batch saves atomic operations, but what lies in it can be overtaken until another thread finds it.
-pub(super) const BATCH: usize = 8;
-
-/// How many cancelled jobs may lie in the queue for a capacity before they are swept out.
+/// How many cancelled jobs may lie in a queue of this capacity before a sweep removes them.
 pub(super) fn most_dead(capacity: usize) -> usize {
     capacity / 2 + 16
 }
@@ -22,57 +16,40 @@ pub(super) fn most_dead(capacity: usize) -> usize {
 #[repr(align(128))]
 struct Apart<T>(T);
 
-/// A bounded queue: an injector, a deque for each thread, and a row for what a sweep has left over.
+/// A bounded FIFO.
 pub(super) struct Queue<J> {
     injector: Injector<J>,
-    /// All the deques, by their thread's number. They hold older jobs than the injector does.
-    thieves: RwLock<Vec<(usize, Thief<J>)>>,
-    /// Older than what the injector holds, as well.
-    row: Mutex<VecDeque<J>>,
-    /// Changes when jobs have been laid outside the injector: look for them there before the next batch.
-    laid: AtomicUsize,
-    /// The jobs in all of these. Counted before they are pushed, and until they have been taken.
+    /// The jobs that the last sweep has kept. They are older than those in the injector.
+    swept: Mutex<VecDeque<J>>,
+    /// `swept` may hold jobs, or a sweep goes on: look there first.
+    has_swept: AtomicBool,
+    /// Number of jobs in both. A job is counted before it is pushed and until it has been taken.
     waiting: Apart<AtomicUsize>,
-    /// Those among them that have been cancelled. Below zero while a job surfaces before its cancellation is told.
+    /// Number of those that have been cancelled. Negative while a job is taken before its cancellation is counted.
     dead: AtomicIsize,
     capacity: usize,
-    numbers: AtomicUsize,
-}
-
-/// One thread's share of a [`Queue`].
-pub(super) struct Share<J> {
-    deque: Deque<J>,
-    number: usize,
-    /// The value of `laid` when the thread last found nothing outside the injector.
-    seen: usize,
-    /// Where it looks first.
-    next: usize,
-}
-
-impl<J> Share<J> {
-    /// No other thread's.
-    pub(super) fn number(&self) -> usize {
-        self.number
-    }
 }
 
 impl<J: Task> Queue<J> {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             injector: Injector::new(),
-            thieves: RwLock::new(Vec::new()),
-            row: Mutex::new(VecDeque::new()),
-            laid: AtomicUsize::new(0),
+            swept: Mutex::new(VecDeque::new()),
+            has_swept: AtomicBool::new(false),
             waiting: Apart(AtomicUsize::new(0)),
             dead: AtomicIsize::new(0),
             capacity,
-            numbers: AtomicUsize::new(0),
         }
     }
 
-    /// The count that [`super::sleep`] goes by: cancelled jobs count, for they must be taken out as well.
+    /// The count that [`super::sleep`] goes by. Cancelled jobs count, for a thread must take them out as well.
     pub(super) fn waiting(&self) -> &AtomicUsize {
         &self.waiting.0
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting().load(Ordering::Relaxed) == 0
     }
 
     fn live_of(&self, waiting: usize) -> usize {
@@ -83,7 +60,7 @@ impl<J: Task> Queue<J> {
         self.dead.load(Ordering::Relaxed)
     }
 
-    /// The jobs that wait and have not been cancelled.
+    /// Number of jobs that wait and have not been cancelled.
     pub(super) fn live(&self) -> usize {
         self.live_of(self.waiting().load(Ordering::Relaxed))
     }
@@ -107,30 +84,10 @@ impl<J: Task> Queue<J> {
         self.dead.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A new thread's share.
-    pub(super) fn join(&self) -> Share<J> {
-        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let deque = Deque::new();
-        self.thieves.write().unwrap_or_else(PoisonError::into_inner).push((number, deque.thief()));
-        // Not what `laid` is: the thread has yet to look.
-        let seen = self.laid.load(Ordering::Acquire).wrapping_sub(1);
-        Share { deque, number, seen, next: number }
-    }
-
-    /// Gives a share up; what is left in it goes to the others.
-    pub(super) fn leave(&self, share: &Share<J>) {
-        self.thieves.write().unwrap_or_else(PoisonError::into_inner).retain(|(number, _)| *number != share.number);
-        let mut row = lock(&self.row);
-        while let Some(job) = share.deque.pop() {
-            row.push_back(job);
-        }
-        self.laid.fetch_add(1, Ordering::Release);
-    }
-
-    /// Takes the next job that is to be run; drops the cancelled ones before it. Up to `batch` jobs come into the share.
-    pub(super) fn take(&self, share: &mut Share<J>, batch: usize) -> Option<J> {
+    /// Takes the next job that is to be run; drops the cancelled ones before it.
+    pub(super) fn take(&self) -> Option<J> {
         loop {
-            let job = self.pop(share, batch)?;
+            let job = self.pop()?;
             let claimed = guarded(|| job.claim());
             if claimed == Some(false) {
                 self.dead.fetch_sub(1, Ordering::Relaxed);
@@ -143,97 +100,48 @@ impl<J: Task> Queue<J> {
         }
     }
 
-    fn pop(&self, share: &mut Share<J>, batch: usize) -> Option<J> {
-        if let Some(job) = share.deque.pop() {
-            return Some(job);
-        }
-        let laid = self.laid.load(Ordering::Acquire);
-        if laid != share.seen {
-            if let Some(job) = self.pop_laid(share, batch) {
+    fn pop(&self) -> Option<J> {
+        if self.has_swept.load(Ordering::Acquire) {
+            let mut swept = lock(&self.swept);
+            if let Some(job) = swept.pop_front() {
                 return Some(job);
             }
-            share.seen = laid;
+            self.has_swept.store(false, Ordering::Release);
         }
-        if let Some(job) = self.injector.pop_batch(&share.deque, batch) {
-            self.laid_batch(share);
-            return Some(job);
-        }
-        if self.waiting().load(Ordering::Relaxed) > 0 { self.pop_laid(share, batch) } else { None }
+        self.injector.pop()
     }
 
-    /// Takes from outside the injector: the row, then the other threads' deques.
-    #[cold]
-    fn pop_laid(&self, share: &mut Share<J>, batch: usize) -> Option<J> {
-        if let Some(job) = lock(&self.row).pop_front() {
-            return Some(job);
-        }
-        let thieves = self.thieves.read().unwrap_or_else(PoisonError::into_inner);
-        for _ in 0..thieves.len() {
-            let (_, thief) = &thieves[share.next % thieves.len()];
-            if let Some(job) = thief.pop_batch(&share.deque, batch) {
-                self.laid_batch(share);
-                return Some(job);
-            }
-            share.next = share.next.wrapping_add(1);
-        }
-        None
-    }
-
-    /// Lets the others know that there may be jobs in this thread's deque.
-    fn laid_batch(&self, share: &mut Share<J>) {
-        if !share.deque.is_empty() && self.laid.fetch_add(1, Ordering::Release) == share.seen {
-            // Its own doing, and nothing else has changed.
-            share.seen = share.seen.wrapping_add(1);
-        }
-    }
-
-    /// Drops the cancelled jobs; the others keep their order.
+    /// Drops the cancelled jobs; the others keep their order. A thread that wants a job meanwhile waits.
     #[cold]
     fn sweep(&self) {
-        let (dead, live): (Vec<J>, VecDeque<J>);
-        {
-            let mut row = lock(&self.row);
-            // Threads now come to the row before they go to the injector, and wait here.
-            self.laid.fetch_add(1, Ordering::Release);
-            let all = std::mem::take(&mut *row).into_iter().chain(self.gather());
-            (dead, live) = split(all, |job| guarded(|| job.is_cancelled()).unwrap_or(false));
-            *row = live;
-        }
+        let mut swept = lock(&self.swept);
+        self.has_swept.store(true, Ordering::Release);
+        let is_dead = |job: &J| guarded(|| job.is_cancelled()).unwrap_or(false);
+        let (dead, live): (VecDeque<J>, VecDeque<J>) = self.drain(&mut swept).partition(is_dead);
+        *swept = live;
+        drop(swept);
         self.dead.fetch_sub(dead.len() as isize, Ordering::Relaxed);
-        self.waiting().fetch_sub(dead.len(), Ordering::Release);
-        drop_all(dead);
+        self.discard(dead);
     }
 
-    /// Takes what is in the deques and the injector, but no more than there was at the start.
-    fn gather(&self) -> impl Iterator<Item = J> {
-        let thieves = self.thieves.read().unwrap_or_else(PoisonError::into_inner);
-        let from_deques: Vec<J> = thieves.iter().flat_map(|(_, thief)| std::iter::from_fn(|| thief.pop())).collect();
+    /// Takes everything out, oldest first, but no more than there was at the start.
+    fn drain(&self, swept: &mut VecDeque<J>) -> impl Iterator<Item = J> {
         let most = self.waiting().load(Ordering::Relaxed);
-        from_deques.into_iter().chain(std::iter::from_fn(|| self.injector.pop()).take(most))
+        std::mem::take(swept).into_iter().chain(std::iter::from_fn(|| self.injector.pop()).take(most))
     }
 
-    /// Drops everything.
+    /// Drops all jobs.
     pub(super) fn clear(&self) {
-        let row = std::mem::take(&mut *lock(&self.row));
-        let all: Vec<J> = row.into_iter().chain(self.gather()).collect();
+        let all: VecDeque<J> = self.drain(&mut lock(&self.swept)).collect();
         let dead = all.iter().filter(|job| guarded(|| job.is_cancelled()).unwrap_or(false)).count();
         self.dead.fetch_sub(dead as isize, Ordering::Relaxed);
-        self.waiting().fetch_sub(all.len(), Ordering::Release);
-        drop_all(all);
+        self.discard(all);
     }
-}
 
-/// Splits in order: those for which `test` holds, and the others.
-fn split<J>(all: impl Iterator<Item = J>, test: impl Fn(&J) -> bool) -> (Vec<J>, VecDeque<J>) {
-    let (mut those, mut others) = (Vec::new(), VecDeque::new());
-    for job in all {
-        if test(&job) { those.push(job) } else { others.push_back(job) }
-    }
-    (those, others)
-}
-
-fn drop_all<J>(jobs: Vec<J>) {
-    for job in jobs {
-        guarded(|| drop(job));
+    fn discard(&self, jobs: VecDeque<J>) {
+        self.waiting().fetch_sub(jobs.len(), Ordering::Release);
+        for job in jobs {
+            guarded(|| drop(job));
+        }
     }
 }

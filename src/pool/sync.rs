@@ -3,7 +3,7 @@
 #[cfg(loom)]
 pub(super) use loom::{
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, RwLock,
+        Arc, Condvar, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicIsize, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
     },
     thread,
@@ -11,7 +11,7 @@ pub(super) use loom::{
 #[cfg(not(loom))]
 pub(super) use std::{
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, RwLock,
+        Arc, Condvar, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicIsize, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
     },
     thread,

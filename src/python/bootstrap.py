@@ -191,8 +191,14 @@ def stack(ident):
 
 # ---- threads ----
 
-def set_switch_interval(microseconds):
-    sys.setswitchinterval(microseconds / 1_000_000)
+def set_switch_interval(microseconds, set=sys.setswitchinterval):
+    set(microseconds / 1_000_000)
+
+
+def change_switch_interval(before, after, get=sys.getswitchinterval):
+    """Unless the application has set an interval of its own."""
+    if round(get() * 1_000_000) == before:
+        set_switch_interval(after)
 
 
 def name_thread(name):

@@ -19,7 +19,8 @@ use super::init;
 use super::input::Input;
 use super::object::{Attached, Object, Py, Raised, Result};
 use super::start_response::Response;
-use crate::exchange::spec::{SWITCH_INTERVAL, Spec};
+use super::switch_interval::SwitchInterval;
+use crate::exchange::spec::{self, Spec};
 
 /// The file name that bootstrap.py and loading.py have in tracebacks.
 const BOOTSTRAP: &CStr = c"<ngx_wsgi>";
@@ -57,6 +58,7 @@ pub(super) struct Names {
 /// Functions of bootstrap.py and loading.py.
 pub(super) struct Functions {
     pub(super) add_virtualenv: Py,
+    pub(super) change_switch_interval: Py,
     pub(super) describe: Py,
     pub(super) exit_code: Py,
     pub(super) flush: Py,
@@ -90,6 +92,7 @@ pub(super) struct Python {
     /// The exception that interrupts a call.
     pub(super) request_timeout: Py,
     pub(super) functions: Functions,
+    pub(super) switch_interval: SwitchInterval,
     /// `None` where nginx cannot send any.
     pub(super) early_hints: Option<&'static Bound>,
 }
@@ -101,6 +104,7 @@ impl Python {
         let function = |name: &str| Ok(module.named(name)?.keep());
         let functions = Functions {
             add_virtualenv: function("add_virtualenv")?,
+            change_switch_interval: function("change_switch_interval")?,
             describe: function("describe")?,
             exit_code: function("exit_code")?,
             flush: function("flush")?,
@@ -127,8 +131,8 @@ impl Python {
             Ok(keys.template(py, &common)?.keep())
         };
         let templates = spec.pools.iter().map(|pool| template(pool.threads)).collect::<Result<_>>()?;
-        if spec.switch_interval != SWITCH_INTERVAL {
-            module.named("set_switch_interval")?.call(&[&py.int(spec.switch_interval.into())?])?;
+        if let spec::SwitchInterval::Fixed(interval) = spec.switch_interval {
+            module.named("set_switch_interval")?.call(&[&py.int(interval.into())?])?;
         }
         // The first application's packages come first.
         for virtualenv in virtualenvs.iter().rev() {
@@ -145,6 +149,7 @@ impl Python {
             early_hints: spec.early_hints.then(Response::early_hints_method),
             classes,
             functions,
+            switch_interval: SwitchInterval::new(spec.switch_interval),
         })
     }
 
@@ -154,6 +159,7 @@ impl Python {
         let Classes { response, input, file_wrapper, disconnected } = classes;
         let Functions {
             add_virtualenv,
+            change_switch_interval,
             describe,
             exit_code,
             flush,
@@ -165,7 +171,7 @@ impl Python {
             stack,
         } = functions;
         let functions = [add_virtualenv, describe, exit_code, flush, forget_thread, load_or_explain, name_thread];
-        let others = [sendable, shut_down, stack, names.close, request_timeout];
+        let others = [change_switch_interval, sendable, shut_down, stack, names.close, request_timeout];
         let classes = [response, input, file_wrapper, disconnected];
         let callables = apps.into_iter().filter_map(|app| app.callable);
         let all = functions.into_iter().chain(others).chain(classes).chain(callables).chain(templates);

@@ -26,6 +26,7 @@ mod object;
 mod role;
 mod shim;
 mod start_response;
+mod switch_interval;
 #[cfg(test)]
 mod tests;
 mod thread;

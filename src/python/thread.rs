@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 use std::{mem, ptr};
 
 use pyo3_ffi as ffi;
@@ -22,6 +23,8 @@ pub struct Thread {
     state: *mut ffi::PyThreadState,
     ident: u64,
     attached: bool,
+    /// It got the GIL because another thread was made to drop it, and has run no call since.
+    forced: bool,
     kit: Kit,
     /// It stays on the thread that made it.
     here: PhantomData<*mut ()>,
@@ -45,7 +48,7 @@ impl Thread {
         // SAFETY: asks for the number of this very thread.
         let ident = unsafe { ffi::PyThread_get_thread_ident() };
         let interpreter = Arc::clone(interpreter);
-        let mut thread = Self { interpreter, state, ident, attached: false, kit: Kit::default(), here: PhantomData };
+        let mut thread = Self { interpreter, state, ident, attached: false, forced: false, kit: Kit::default(), here: PhantomData };
         thread.prepare();
         thread
     }
@@ -74,6 +77,26 @@ impl Thread {
             // SAFETY: this thread's own state, which is not attached.
             unsafe { ffi::PyEval_RestoreThread(self.state) };
             self.attached = true;
+        }
+    }
+
+    /// Whether the GIL, for which [`Self::attach`] has waited for that long, may have been taken from another thread by
+    /// force.
+    #[inline]
+    pub fn was_forced(&mut self, waited: Duration) -> bool {
+        let is_forced = |python: &Python| python.switch_interval.is_forced(waited);
+        self.forced = self.interpreter.python.as_ref().is_ok_and(is_forced);
+        self.forced
+    }
+
+    /// A call that [`Self::run`] has run took that long. The thread is attached.
+    #[inline]
+    pub fn note_call(&mut self, took: Duration) {
+        let forced = mem::take(&mut self.forced);
+        if let (Ok(python), true) = (&self.interpreter.python, self.attached) {
+            // SAFETY: attached, until after this function at least.
+            let py = unsafe { Attached::assume() };
+            python.switch_interval.note_call(py, &python.functions, forced, took);
         }
     }
 

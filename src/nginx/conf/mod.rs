@@ -33,8 +33,8 @@ pub(crate) struct MainConf {
     default_redefined: bool,
     path: Vec<PathBuf>,
     virtualenv: Option<PathBuf>,
-    /// `wsgi_switch_interval`, in microseconds.
-    switch_interval: Option<u32>,
+    /// `wsgi_switch_interval`.
+    switch_interval: Option<spec::SwitchInterval>,
     /// Every `wsgi_pass`, in the order in which they were read.
     passes: Vec<Pass>,
     /// What the passes come to; made by [`resolve`].

@@ -36,7 +36,7 @@ setters! {
     path(MainConf) = set_path;
     /// `wsgi_virtualenv DIR`
     virtualenv(MainConf) = set_virtualenv;
-    /// `wsgi_switch_interval TIME`
+    /// `wsgi_switch_interval auto | TIME`
     switch_interval(MainConf) = set_switch_interval;
     /// `wsgi_param NAME VALUE [if_not_empty]`
     param(LocConf) = set_param;
@@ -173,8 +173,11 @@ fn set_switch_interval(directive: &mut Directive<'_>, main: &mut MainConf) -> Ou
         return Err("is duplicate".into());
     }
     let word = directive.texts()?.swap_remove(0);
-    let interval = microseconds(&word).filter(|interval| (100..=1_000_000).contains(interval));
-    main.switch_interval = Some(interval.ok_or_else(|| format!("invalid value \"{word}\""))?);
+    let fixed = || microseconds(&word).filter(|interval| (100..=1_000_000).contains(interval));
+    main.switch_interval = match word.as_str() {
+        "auto" => Some(spec::SwitchInterval::Auto),
+        _ => Some(spec::SwitchInterval::Fixed(fixed().ok_or_else(|| format!("invalid value \"{word}\""))?)),
+    };
     Ok(())
 }
 

@@ -1,7 +1,6 @@
 //! Jobs are run, in order, by whichever thread can; nothing takes the pool down.
 
 use super::*;
-use crate::pool::queue::{BATCH, Queue};
 use std::panic::panic_any;
 use std::sync::Barrier;
 
@@ -20,29 +19,6 @@ fn jobs_wait_for_the_first_thread_and_run_in_order() {
 }
 
 #[test]
-fn order_is_kept_within_what_batches_allow() {
-    const THREADS: usize = 3;
-    const JOBS: usize = 600;
-    let mut rig = Rig::new(Config::default());
-    let (sender, receiver) = channel();
-    for number in 0..JOBS {
-        let sender = sender.clone();
-        rig.submit(move |gil| {
-            sender.send(number).unwrap();
-            if number % 5 == 0 {
-                gil.without(|| thread::sleep(Duration::from_micros(100)));
-            }
-        });
-    }
-    rig.start(THREADS);
-    for (position, number) in receive(&receiver, JOBS).into_iter().enumerate() {
-        let shift = position.abs_diff(number);
-        assert!(shift <= 2 * THREADS * BATCH, "job {number} came as number {position}");
-    }
-    rig.finish();
-}
-
-#[test]
 fn jobs_that_let_the_lock_go_begin_in_order() {
     let mut rig = Rig::new(Config::default());
     let (sender, receiver) = channel();
@@ -50,32 +26,14 @@ fn jobs_that_let_the_lock_go_begin_in_order() {
         let sender = sender.clone();
         rig.submit(move |gil| {
             sender.send(number).unwrap();
-            gil.without(|| thread::sleep(Duration::from_micros(200)));
+            if number % 3 > 0 {
+                gil.without(|| thread::sleep(Duration::from_micros(200)));
+            }
         });
     }
     rig.start(8);
     assert_eq!(receive(&receiver, 200), (0..200).collect::<Vec<_>>());
     rig.finish();
-}
-
-#[test]
-fn a_batch_comes_before_what_is_behind_it() {
-    struct Numbered(usize);
-    impl Task for Numbered {
-        fn is_cancelled(&self) -> bool {
-            false
-        }
-    }
-    for batch in [1, BATCH] {
-        let queue = Queue::new(4 * BATCH);
-        (0..4 * BATCH).for_each(|number| assert!(queue.push(Numbered(number)).is_ok()));
-        let (mut first, mut other) = (queue.join(), queue.join());
-        assert_eq!(queue.take(&mut first, BATCH).unwrap().0, 0);
-        for number in 1..4 * BATCH {
-            assert_eq!(queue.take(&mut other, batch).unwrap().0, number);
-        }
-        assert!(queue.take(&mut first, batch).is_none());
-    }
 }
 
 #[test]
@@ -102,15 +60,15 @@ fn jobs_that_wait_for_each_other_all_run() {
 fn without_a_lock_jobs_run_side_by_side() {
     const THREADS: usize = 4;
     struct Free;
-    impl Worker<Call> for Free {
+    impl Runner<Call> for Free {
         fn attach(&mut self) {}
         fn detach(&mut self) {}
         fn run(&mut self, mut call: Call) {
             call.body.take().unwrap()(&Gil::default());
         }
     }
-    let mut rig = Rig::new(Config { exclusive: false, ..Config::default() });
-    (0..THREADS).for_each(|_| rig.start_with(0, Free));
+    let mut rig = Rig::new(Config { has_lock: false, ..Config::default() });
+    (0..THREADS).for_each(|_| rig.start_with(Free));
     let barrier = Arc::new(Barrier::new(THREADS));
     let (sender, receiver) = channel();
     for _round in 0..50 {
@@ -123,72 +81,6 @@ fn without_a_lock_jobs_run_side_by_side() {
         }
         receive(&receiver, THREADS);
     }
-    rig.finish();
-}
-
-#[test]
-fn lanes_run_side_by_side_though_no_job_lets_its_lock_go() {
-    let mut rig = Rig::new(Config { lanes: 2, ..Config::default() });
-    for lane in [0, 1, 0, 1] {
-        rig.start_in(lane);
-    }
-    let barrier = Arc::new(Barrier::new(2));
-    let (sender, receiver) = channel();
-    for _round in 0..100 {
-        for _ in 0..2 {
-            let (barrier, sender) = (Arc::clone(&barrier), sender.clone());
-            rig.submit(move |_| {
-                barrier.wait();
-                sender.send(()).unwrap();
-            });
-        }
-        receive(&receiver, 2);
-    }
-    rig.finish();
-}
-
-#[test]
-fn what_lies_in_a_blocked_threads_deque_does_not_wait_for_the_injector_to_run_empty() {
-    // A lane that need not be smooth for batches. The thread that will take over has looked for such jobs already, and
-    // found none.
-    let mut rig = Rig::new(Config { exclusive: false, ..Config::default() });
-    rig.start(1);
-    let (release, blocked) = channel::<()>();
-    let (sender, receiver) = channel();
-    let (began, begun) = channel();
-    let warm = began.clone();
-    rig.submit(move |_| warm.send(()).unwrap());
-    receive(&begun, 1);
-    eventually("it is parked", || rig.pool.stats().parked == 1);
-    // Whichever will be blocked cannot begin before all jobs wait.
-    rig.start(1);
-    eventually("both are parked", || rig.pool.stats().parked == 2);
-    rig.gil().acquire();
-    rig.submit(move |gil| {
-        began.send(()).unwrap();
-        gil.without(|| blocked.recv().unwrap());
-    });
-    for number in 1..BATCH {
-        let sender = sender.clone();
-        rig.submit(move |_| sender.send(Some(number)).unwrap());
-    }
-    /// A job that leaves another one like it behind, so that the injector never runs empty.
-    fn again(pool: Pool<Call>, sender: Sender<Option<usize>>) -> Call {
-        Call::new(move |_| {
-            let _ = sender.send(None);
-            let _ = pool.submit(again(pool.clone(), sender));
-        })
-    }
-    for _ in 0..4 * BATCH {
-        rig.pool.submit(again(rig.pool.clone(), sender.clone())).unwrap();
-    }
-    rig.gil().release();
-    receive(&begun, 1);
-    let first = receive(&receiver, 2 * BATCH);
-    let numbers: Vec<_> = first.into_iter().flatten().collect();
-    assert_eq!(numbers, (1..BATCH).collect::<Vec<_>>());
-    rig.pool.stop();
-    release.send(()).unwrap();
     rig.finish();
 }
 
@@ -226,7 +118,7 @@ fn a_job_that_panics_takes_nothing_with_it() {
         Call::new(|_| drop(Bomb)).telling(&dropped),
     ];
     for call in panicking {
-        rig.pool.submit(call).unwrap();
+        rig.submit_call(call);
     }
     let thread = thread::current().id();
     rig.submit(move |_| sender.send(thread::current().id()).unwrap());
@@ -236,7 +128,7 @@ fn a_job_that_panics_takes_nothing_with_it() {
     let bomb = Bomb;
     let call = Call::new(move |_| drop(bomb)).telling(&dropped);
     call.handle().0.store(CANCELLED, Ordering::SeqCst);
-    rig.pool.submit(call).unwrap();
+    rig.submit_call(call);
     rig.pool.forget();
     assert_eq!(receive(&states, 1), [CANCELLED]);
     rig.finish();
@@ -257,7 +149,7 @@ impl Clumsy {
     }
 }
 
-impl Worker<Call> for Clumsy {
+impl Runner<Call> for Clumsy {
     fn attach(&mut self) {
         assert!(!Self::stumbles(&mut self.attach), "on purpose: attach");
         self.hand.attach();
@@ -276,10 +168,9 @@ impl Worker<Call> for Clumsy {
 #[test]
 fn a_thread_lost_in_attach_or_detach_is_not_waited_for() {
     for (attach, detach) in [(Some(0), None), (None, Some(0))] {
-        // A turn of zero hands over while jobs lie in the deque.
-        let mut rig = Rig::new(Config { turn: Duration::ZERO, ..Config::default() });
+        let mut rig = Rig::new(Config { turn: Duration::ZERO, stall: Duration::ZERO, ..Config::default() });
         let gil = Arc::clone(rig.gil());
-        rig.start_with(0, Clumsy { hand: Hand(gil), attach, detach });
+        rig.start_with(Clumsy { hand: Hand(gil), attach, detach });
         eventually("the clumsy thread is parked", || rig.pool.stats().parked == 1);
         rig.start(1);
         eventually("both are parked", || rig.pool.stats().parked == 2);
@@ -302,7 +193,7 @@ fn a_thread_lost_in_attach_or_detach_is_not_waited_for() {
 
 #[test]
 fn the_jobs_of_a_thread_lost_at_its_hand_over_are_run_by_the_others() {
-    let mut rig = Rig::new(Config { turn: Duration::ZERO, ..Config::default() });
+    let mut rig = Rig::new(Config { turn: Duration::ZERO, stall: Duration::ZERO, ..Config::default() });
     let (sender, receiver) = channel();
     for number in 0..20 {
         let sender = sender.clone();
@@ -314,7 +205,7 @@ fn the_jobs_of_a_thread_lost_at_its_hand_over_are_run_by_the_others() {
         });
     }
     let gil = Arc::clone(rig.gil());
-    rig.start_with(0, Clumsy { hand: Hand(gil), attach: None, detach: Some(0) });
+    rig.start_with(Clumsy { hand: Hand(gil), attach: None, detach: Some(0) });
     eventually("it runs the first", || rig.pool.stats().running == 1);
     rig.start(1);
     let mut numbers = receive(&receiver, 20);
@@ -335,7 +226,7 @@ fn stop_in_the_middle_runs_or_drops_every_job() {
                 pool.stop();
             }
         });
-        rig.pool.submit(call.telling(&dropped)).unwrap();
+        rig.submit_call(call.telling(&dropped));
     }
     rig.start(1);
     let states = receive(&states, 100);
@@ -357,7 +248,7 @@ fn stop_drops_what_waits_even_if_no_thread_ever_comes_back() {
     });
     let (dropped, states) = channel();
     for _ in 0..50 {
-        rig.pool.submit(Call::new(|_| ()).telling(&dropped)).unwrap();
+        rig.submit_call(Call::new(|_| ()).telling(&dropped));
     }
     rig.start(1);
     receive(&begun, 1);

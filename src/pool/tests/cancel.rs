@@ -13,7 +13,7 @@ fn capacity_bounds_what_waits() {
     let calls: Vec<_> = (0..3).map(|_| Call::new(|_| ()).telling(&dropped)).collect();
     let handles: Vec<_> = calls.iter().map(Call::handle).collect();
     for call in calls {
-        rig.pool.submit(call).unwrap();
+        rig.submit_call(call);
     }
     assert!(rig.pool.submit(Call::new(|_| ())).is_err());
     assert!(handles[1].cancel(&rig.pool));
@@ -48,7 +48,7 @@ fn cancelled_jobs_are_dropped_without_the_lock() {
     for _ in 0..10 {
         let call = Call::new(|_| ()).telling(&dropped);
         let handle = call.handle();
-        rig.pool.submit(call).unwrap();
+        rig.submit_call(call);
         assert!(handle.cancel(&rig.pool));
     }
     rig.start(2);
@@ -75,7 +75,7 @@ fn cancelled_jobs_do_not_pile_up_while_no_thread_takes_any() {
         }
         let call = Call::new(|_| ()).telling(&dropped);
         let handle = call.handle();
-        rig.pool.submit(call).unwrap();
+        rig.submit_call(call);
         assert!(handle.cancel(&rig.pool));
         assert_eq!(rig.pool.queued(), live);
         gone += states.try_iter().count();
@@ -84,45 +84,5 @@ fn cancelled_jobs_do_not_pile_up_while_no_thread_takes_any() {
     }
     rig.start(1);
     assert_eq!(receive(&receiver, live), (0..1000).step_by(50).collect::<Vec<_>>());
-    rig.finish();
-}
-
-#[test]
-fn a_sweep_finds_the_jobs_in_a_blocked_threads_deque() {
-    const CAPACITY: usize = 8;
-    let mut rig = Rig::new(config(CAPACITY));
-    let (release, blocked) = channel::<()>();
-    let (began, begun) = channel();
-    let (sender, receiver) = channel();
-    rig.submit(move |gil| {
-        began.send(()).unwrap();
-        gil.without(|| blocked.recv().unwrap());
-    });
-    let (told, in_deque) = channel();
-    let calls: Vec<_> = (1..CAPACITY)
-        .map(|number| {
-            let sender = sender.clone();
-            Call::new(move |_| sender.send(number).unwrap()).telling(&told)
-        })
-        .collect();
-    let handles: Vec<_> = calls.iter().map(Call::handle).collect();
-    for call in calls {
-        rig.pool.submit(call).unwrap();
-    }
-    rig.start(1);
-    receive(&begun, 1);
-    assert!(handles[0].cancel(&rig.pool) && handles[2].cancel(&rig.pool));
-    let (dropped, states) = channel();
-    for _ in 0..2 * crate::pool::queue::most_dead(CAPACITY) {
-        let call = Call::new(|_| ()).telling(&dropped);
-        let handle = call.handle();
-        rig.pool.submit(call).unwrap();
-        assert!(handle.cancel(&rig.pool));
-    }
-    assert!(states.try_iter().count() > 0, "nothing was swept");
-    assert_eq!(in_deque.try_iter().collect::<Vec<_>>(), [CANCELLED; 2]);
-    assert_eq!(rig.pool.queued(), CAPACITY - 3);
-    release.send(()).unwrap();
-    assert_eq!(receive(&receiver, CAPACITY - 3), [2, 4, 5, 6, 7]);
     rig.finish();
 }

@@ -5,13 +5,13 @@ mod cancel;
 mod policy;
 mod stress;
 
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
-use super::{Config, Full, Pool, Task, Worker};
+use super::{Config, Full, Pool, Runner, Task};
 
 /// A lock that its holder can let go in the middle of a job.
 #[derive(Default)]
@@ -127,7 +127,7 @@ impl Handle {
 /// Runs [`Call`]s.
 struct Hand(Arc<Gil>);
 
-impl Worker<Call> for Hand {
+impl Runner<Call> for Hand {
     fn attach(&mut self) {
         self.0.acquire();
     }
@@ -143,20 +143,28 @@ impl Worker<Call> for Hand {
     }
 }
 
-/// A pool, a lock for each lane, and the threads started so far.
+/// A pool, its lock, the threads started so far, and who looks at it while jobs wait.
 struct Rig {
     pool: Pool<Call>,
-    gils: Vec<Arc<Gil>>,
+    gil: Arc<Gil>,
     threads: Vec<JoinHandle<()>>,
+    looks: Option<JoinHandle<()>>,
+    ended: Arc<AtomicBool>,
 }
 
 impl Rig {
     fn new(config: Config) -> Self {
-        let gils = (0..config.lanes).map(|_| Arc::default()).collect();
-        Self { pool: Pool::new(config), gils, threads: Vec::new() }
+        let (pool, ended) = (Pool::new(config), Arc::new(AtomicBool::new(false)));
+        let (for_looks, until) = (pool.clone(), Arc::clone(&ended));
+        // As the event loop does it, but without waiting to be asked.
+        let looks = move || {
+            while !until.load(Ordering::SeqCst) {
+                thread::sleep(for_looks.wake().unwrap_or(Duration::from_millis(1)));
+            }
+        };
+        Self { pool, gil: Arc::default(), threads: Vec::new(), looks: Some(thread::spawn(looks)), ended }
     }
 
-    /// A pool of one lane.
     fn with_threads(threads: usize) -> Self {
         let mut rig = Self::new(Config::default());
         rig.start(threads);
@@ -164,34 +172,45 @@ impl Rig {
     }
 
     fn start(&mut self, threads: usize) {
-        (0..threads).for_each(|_| self.start_in(0));
+        for _ in 0..threads {
+            let hand = Hand(Arc::clone(&self.gil));
+            self.start_with(hand);
+        }
     }
 
-    fn start_in(&mut self, lane: usize) {
-        let hand = Hand(Arc::clone(&self.gils[lane]));
-        self.start_with(lane, hand);
-    }
-
-    fn start_with(&mut self, lane: usize, mut worker: impl Worker<Call> + Send + 'static) {
+    fn start_with(&mut self, mut runner: impl Runner<Call> + Send + 'static) {
         let pool = self.pool.clone();
-        self.threads.push(thread::spawn(move || pool.run_thread(lane, &mut worker)));
+        self.threads.push(thread::spawn(move || pool.run_thread(&mut runner)));
     }
 
     fn gil(&self) -> &Arc<Gil> {
-        &self.gils[0]
+        &self.gil
     }
 
+    /// Submits and wakes.
     fn submit(&self, body: impl FnOnce(&Gil) + Send + 'static) {
-        assert!(self.pool.submit(Call::new(body)).is_ok(), "the queue is full");
+        self.submit_call(Call::new(body));
+    }
+
+    fn submit_call(&self, call: Call) {
+        self.pool.submit(call).expect("the queue is full");
+        let _ = self.pool.wake();
     }
 
     /// Stops the pool; every thread must return, and none by a panic.
-    fn finish(self) {
+    fn finish(mut self) {
         self.pool.stop();
-        for thread in self.threads {
+        for thread in self.threads.drain(..) {
             thread.join().unwrap();
         }
         assert_eq!(self.pool.queued(), 0);
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::SeqCst);
+        self.looks.take().map(JoinHandle::join);
     }
 }
 

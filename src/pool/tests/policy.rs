@@ -1,9 +1,5 @@
 //! Who is woken, who keeps the lock, who hands it over.
 
-use std::sync::atomic::AtomicBool;
-
-use super::super::seat::Place;
-use super::super::sleep::Sleep;
 use super::*;
 
 /// Starts `count` threads one after the other, so that they park in this order.
@@ -31,7 +27,7 @@ fn the_thread_that_parked_last_is_woken_first() {
 }
 
 #[test]
-fn submit_wakes_one_thread_to_run_and_one_to_stand_in_line_and_no_more() {
+fn one_thread_is_woken_to_run_and_one_to_wait_for_the_lock_and_no_more() {
     const JOBS: usize = 5000;
     let mut rig = Rig::new(Config { capacity: JOBS, turn: Duration::MAX, ..Config::default() });
     parked_in_order(&mut rig, 6);
@@ -49,8 +45,8 @@ fn submit_wakes_one_thread_to_run_and_one_to_stand_in_line_and_no_more() {
         rig.submit(move |_| sender.send(thread::current().id()).unwrap());
         assert!(rig.gil().in_line() <= 1);
     }
+    eventually("the seeker waits for the lock", || rig.gil().in_line() == 1);
     assert_eq!(rig.pool.stats().wakeups, 2);
-    eventually("the seeker is in line", || rig.gil().in_line() == 1);
     release.send(()).unwrap();
     let threads = receive(&receiver, JOBS - 1);
     // It keeps the lock while more is queued: the other one's turn never comes.
@@ -63,7 +59,7 @@ fn submit_wakes_one_thread_to_run_and_one_to_stand_in_line_and_no_more() {
 
 /// Jobs each of which ends when the lane's seeker is in line; tells which threads ran them.
 fn threads_that_ran(turn: Duration, jobs: usize) -> Vec<ThreadId> {
-    let mut rig = Rig::new(Config { turn, ..Config::default() });
+    let mut rig = Rig::new(Config { turn, stall: Duration::ZERO, ..Config::default() });
     let (sender, receiver) = channel();
     for number in 1..=jobs {
         let sender = sender.clone();
@@ -95,7 +91,7 @@ fn the_lock_is_kept_until_then() {
 #[test]
 fn nobody_hands_over_before_a_turn_has_passed() {
     const TURN: Duration = Duration::from_millis(20);
-    let mut rig = Rig::new(Config { turn: TURN, ..Config::default() });
+    let mut rig = Rig::new(Config { turn: TURN, stall: Duration::ZERO, ..Config::default() });
     let (sender, receiver) = channel();
     let start = Instant::now();
     for number in 0..400 {
@@ -140,7 +136,7 @@ fn a_seeker_takes_over_when_a_job_lets_the_lock_go() {
 #[test]
 fn without_a_lock_each_arrival_wakes_a_thread() {
     struct Held(Arc<Mutex<Receiver<()>>>);
-    impl Worker<Call> for Held {
+    impl Runner<Call> for Held {
         fn attach(&mut self) {}
         fn detach(&mut self) {}
         fn run(&mut self, call: Call) {
@@ -148,10 +144,10 @@ fn without_a_lock_each_arrival_wakes_a_thread() {
             drop(call);
         }
     }
-    let mut rig = Rig::new(Config { exclusive: false, ..Config::default() });
+    let mut rig = Rig::new(Config { has_lock: false, ..Config::default() });
     let (release, held) = channel();
     let held = Arc::new(Mutex::new(held));
-    (0..4).for_each(|_| rig.start_with(0, Held(Arc::clone(&held))));
+    (0..4).for_each(|_| rig.start_with(Held(Arc::clone(&held))));
     eventually("all are parked", || rig.pool.stats().parked == 4);
     for running in 1..=4 {
         rig.submit(|_| ());
@@ -163,19 +159,19 @@ fn without_a_lock_each_arrival_wakes_a_thread() {
     rig.finish();
 }
 
-/// A thread that counts its summonses.
-struct Summoned {
+/// A thread that tells when it has been notified.
+struct Notified {
     hand: Hand,
-    summons: Sender<Box<dyn Fn() + Send + Sync>>,
+    notify: Sender<Box<dyn Fn() + Send + Sync>>,
     came: Sender<ThreadId>,
 }
 
-impl Worker<Call> for Summoned {
-    fn joined(&mut self, summon: Box<dyn Fn() + Send + Sync>) {
-        self.summons.send(summon).unwrap();
+impl Runner<Call> for Notified {
+    fn joined(&mut self, notify: Box<dyn Fn() + Send + Sync>) {
+        self.notify.send(notify).unwrap();
     }
 
-    fn summoned(&mut self) {
+    fn notified(&mut self) {
         self.came.send(thread::current().id()).unwrap();
     }
 
@@ -193,31 +189,31 @@ impl Worker<Call> for Summoned {
 }
 
 #[test]
-fn the_thread_that_is_summoned_comes_and_no_other() {
+fn the_thread_that_is_notified_comes_and_no_other() {
     let mut rig = Rig::new(Config::default());
     let (came, coming) = channel();
-    let mut summonses = Vec::new();
+    let mut notifiers = Vec::new();
     for _ in 0..3 {
-        let (summons, given) = channel();
+        let (notify, given) = channel();
         let hand = Hand(Arc::clone(rig.gil()));
-        rig.start_with(0, Summoned { hand, summons, came: came.clone() });
-        summonses.push(given.recv().unwrap());
+        rig.start_with(Notified { hand, notify, came: came.clone() });
+        notifiers.push(given.recv().unwrap());
     }
-    let first: Vec<_> = summonses
+    let first: Vec<_> = notifiers
         .iter()
-        .map(|summon| {
-            summon();
+        .map(|notify| {
+            notify();
             receive(&coming, 1)[0]
         })
         .collect();
     assert!(first[0] != first[1] && first[1] != first[2] && first[0] != first[2]);
-    for (summon, &thread) in summonses.iter().zip(&first) {
-        summon();
+    for (notify, &thread) in notifiers.iter().zip(&first) {
+        notify();
         assert_eq!(receive(&coming, 1), [thread], "always the same");
     }
     // All at once, with the lock taken: one seeker more for each of them, and every one comes.
     rig.gil().acquire();
-    summonses.iter().for_each(|summon| summon());
+    notifiers.iter().for_each(|notify| notify());
     rig.gil().release();
     let mut all = receive(&coming, 3);
     all.sort_by_key(|thread| first.iter().position(|other| other == thread));
@@ -229,10 +225,10 @@ fn the_thread_that_is_summoned_comes_and_no_other() {
 fn a_thread_in_a_job_comes_after_it() {
     let mut rig = Rig::new(Config::default());
     let (came, coming) = channel();
-    let (summons, given) = channel();
+    let (notify, given) = channel();
     let hand = Hand(Arc::clone(rig.gil()));
-    rig.start_with(0, Summoned { hand, summons, came });
-    let summon = given.recv().unwrap();
+    rig.start_with(Notified { hand, notify, came });
+    let notify = given.recv().unwrap();
     let (go, gate) = channel::<()>();
     let (sender, receiver) = channel();
     rig.submit(move |gil| {
@@ -240,109 +236,42 @@ fn a_thread_in_a_job_comes_after_it() {
         gil.without(|| gate.recv().unwrap());
     });
     receive(&receiver, 1);
-    summon();
-    summon();
+    notify();
+    notify();
     assert!(coming.recv_timeout(Duration::from_millis(20)).is_err());
     go.send(()).unwrap();
     receive(&coming, 1);
-    assert!(coming.recv_timeout(Duration::from_millis(20)).is_err(), "two summonses before it came are one");
+    assert!(coming.recv_timeout(Duration::from_millis(20)).is_err(), "two notifications before it came are one");
     rig.finish();
-    summon(); // of nobody: nothing happens
-}
-
-/// Jobs that keep the lock for 100 microseconds each.
-fn busy(rig: &Rig, count: usize, done: &Sender<()>) {
-    for _ in 0..count {
-        let done = done.clone();
-        rig.submit(move |_| {
-            let end = Instant::now() + Duration::from_micros(100);
-            while Instant::now() < end {}
-            done.send(()).unwrap();
-        });
-    }
-}
-
-/// A pool of two threads in which jobs run that never let the lock go, until it counts as smooth; 300 more are queued.
-fn smooth() -> (Rig, Receiver<()>) {
-    let mut rig = Rig::new(Config { turn: Duration::from_micros(300), ..Config::default() });
-    let (sender, receiver) = channel();
-    rig.start(2);
-    let mut before = 0;
-    loop {
-        busy(&rig, 300, &sender);
-        receive(&receiver, 300);
-        // A lane that is not smooth hands over after every third job or so.
-        let acquired = rig.gil().acquired();
-        if acquired - before < 20 {
-            break;
-        }
-        before = acquired;
-    }
-    busy(&rig, 300, &sender);
-    (rig, receiver)
-}
-
-#[test]
-fn the_seeker_of_a_smooth_lane_watches_and_leaves_the_lock_alone() {
-    let (rig, receiver) = smooth();
-    receive(&receiver, 300);
-    rig.finish();
-}
-
-#[test]
-fn a_job_that_blocks_in_a_smooth_lane_is_noticed() {
-    let (rig, receiver) = smooth();
-    let (go, gate) = channel::<()>();
-    rig.submit(move |gil| gil.without(|| gate.recv().unwrap()));
-    let (sender, last) = channel();
-    rig.submit(move |_| sender.send(()).unwrap());
-    receive(&receiver, 300);
-    receive(&last, 1);
-    go.send(()).unwrap();
-    rig.finish();
-}
-
-#[test]
-fn a_watcher_is_woken_for_what_comes_after_the_watched_turn() {
-    let (rig, receiver) = smooth();
-    receive(&receiver, 300);
-    for _ in 0..1000 {
-        let (sender, came) = channel();
-        rig.submit(move |_| sender.send(()).unwrap());
-        receive(&came, 1);
-    }
-    rig.finish();
+    notify(); // of nobody: nothing happens
 }
 
 #[test]
 fn turns_of_short_jobs_wake_one_thread_each() {
-    const TURNS: usize = 100;
-    let mut rig = Rig::new(Config::default());
-    rig.start(4);
+    const TURNS: u64 = 100;
+    let rig = Rig::with_threads(8);
     let (sender, receiver) = channel();
     let wakeups = || {
-        eventually("nothing runs", || rig.pool.stats().running == 0);
         let before = rig.pool.stats().wakeups;
         for _ in 0..TURNS {
             for _ in 0..8 {
                 let sender = sender.clone();
-                rig.pool.submit_quiet(Call::new(move |_| sender.send(()).unwrap())).unwrap();
+                rig.pool.submit(Call::new(move |_| sender.send(()).unwrap())).unwrap();
             }
-            rig.pool.wake();
+            let _ = rig.pool.wake();
             receive(&receiver, 8);
             eventually("the turn is over", || rig.pool.stats().running == 0);
         }
         rig.pool.stats().wakeups - before
     };
-    // Once they are known to be short; a machine that is busy with other things may take them for long ones now and then.
-    assert!((0..50).any(|_| wakeups() <= TURNS as u64 * 11 / 10), "a second thread is woken for nothing");
+    // A machine that is busy with other things may make a short job a long one now and then.
+    assert!((0..50).any(|_| wakeups() <= TURNS * 11 / 10), "a second thread is woken for nothing");
     rig.finish();
 }
 
 #[test]
 fn jobs_that_wait_after_many_short_ones_are_overlapped_at_once() {
-    let mut rig = Rig::new(Config::default());
-    rig.start(8);
+    let rig = Rig::with_threads(8);
     let (sender, receiver) = channel();
     for _ in 0..200 {
         for _ in 0..8 {
@@ -367,21 +296,21 @@ fn jobs_that_wait_after_many_short_ones_are_overlapped_at_once() {
 }
 
 #[test]
-fn a_seeker_watches_an_idle_lane_until_a_job_needs_it() {
-    let (sleep, waiting, stopped) = (Sleep::new(1, true), AtomicUsize::new(1), AtomicBool::new(false));
-    let mut place = Place::new(0, 1);
-    sleep.rest(&mut place, &waiting, &stopped); // it seeks at once: a job waits
-    let forever = Duration::from_secs(60);
-    assert!(!sleep.watch(&place, forever, &waiting, &stopped), "nobody else comes for the job");
-    waiting.store(0, Ordering::Relaxed);
-    assert!(sleep.watch(&place, Duration::from_millis(1), &waiting, &stopped), "for a tick");
-    thread::scope(|scope| {
-        let watcher = scope.spawn(|| sleep.watch(&place, forever, &waiting, &stopped));
-        while !watcher.is_finished() {
-            waiting.store(1, Ordering::Relaxed);
-            sleep.arrived(&waiting);
-            thread::yield_now();
-        }
-        assert!(!watcher.join().unwrap());
+fn another_look_is_owed_while_jobs_wait_and_a_thread_could_come() {
+    let pool = Pool::new(Config::default());
+    assert_eq!(pool.wake(), None);
+    pool.submit(Call::new(|_| ())).unwrap();
+    assert_eq!(pool.wake(), None, "there is no thread yet; one that joins looks by itself");
+    let rig = Rig::with_threads(1);
+    let (release, held) = channel::<()>();
+    let (began, begun) = channel();
+    rig.submit(move |gil| {
+        began.send(()).unwrap();
+        gil.without(|| held.recv().unwrap());
     });
+    receive(&begun, 1);
+    rig.submit(|_| ());
+    assert_eq!(rig.pool.wake(), None, "its only thread takes the next job itself");
+    release.send(()).unwrap();
+    rig.finish();
 }

@@ -42,6 +42,7 @@ fn storm(rig: &Rig, seed: u64, bursts: usize, dropped: &Sender<u8>, ran: &Arc<At
             let handle = call.handle();
             match rig.pool.submit(call) {
                 Ok(()) => {
+                    let _ = rig.pool.wake();
                     submitted += 1;
                     handles.push(handle);
                 }
@@ -61,11 +62,13 @@ fn storm(rig: &Rig, seed: u64, bursts: usize, dropped: &Sender<u8>, ran: &Arc<At
 }
 
 fn weather(config: Config, threads: usize, producers: u64) {
-    let lanes = config.lanes;
     let mut rig = Rig::new(config);
-    for number in 0..threads {
-        rig.start_in(number % lanes);
-    }
+    rig.start(threads);
+    storms(rig, threads, producers);
+}
+
+/// Storms of several producers at once.
+fn storms(rig: Rig, threads: usize, producers: u64) {
     let (dropped, states) = channel();
     let ran = Arc::new(AtomicUsize::new(0));
     let (submitted, cancelled) = thread::scope(|scope| {
@@ -84,18 +87,18 @@ fn weather(config: Config, threads: usize, producers: u64) {
 }
 
 #[test]
-fn one_lane_one_producer() {
+fn one_producer() {
     weather(Config::default(), 4, 1);
 }
 
 #[test]
-fn one_lane_many_producers_and_a_short_queue() {
+fn many_producers_and_a_short_queue() {
     weather(Config { capacity: 30, ..Config::default() }, 4, 3);
 }
 
 #[test]
-fn one_lane_that_hands_over_at_once() {
-    weather(Config { turn: Duration::ZERO, ..Config::default() }, 3, 2);
+fn a_lock_that_is_handed_over_at_once() {
+    weather(Config { turn: Duration::ZERO, stall: Duration::ZERO, ..Config::default() }, 3, 2);
 }
 
 #[test]
@@ -104,13 +107,25 @@ fn more_threads_than_jobs() {
 }
 
 #[test]
-fn two_lanes() {
-    weather(Config { lanes: 2, ..Config::default() }, 5, 2);
-}
-
-#[test]
-fn single_threads_of_many_lanes() {
-    weather(Config { lanes: 4, turn: Duration::ZERO, ..Config::default() }, 4, 2);
+fn without_a_lock() {
+    struct Free(Arc<Gil>);
+    impl Runner<Call> for Free {
+        fn attach(&mut self) {}
+        fn detach(&mut self) {}
+        fn run(&mut self, mut call: Call) {
+            // A lock of its own each time: jobs let it go, and nobody else wants it.
+            let gil = Gil::default();
+            gil.acquire();
+            call.body.take().unwrap()(&gil);
+            drop(Arc::clone(&self.0));
+        }
+    }
+    let mut rig = Rig::new(Config { has_lock: false, ..Config::default() });
+    for _ in 0..6 {
+        let gil = Arc::clone(rig.gil());
+        rig.start_with(Free(gil));
+    }
+    storms(rig, 6, 3);
 }
 
 #[test]

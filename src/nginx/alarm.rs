@@ -1,0 +1,53 @@
+//! A timer that wakes the event loop from any thread, finer than nginx's own.
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::worker::is_forked;
+
+/// A timerfd. It is set for one expiry at a time.
+pub(crate) struct Alarm {
+    timer: File,
+    /// It has been set, and the event loop has not heard it.
+    is_set: AtomicBool,
+}
+
+impl Alarm {
+    pub(crate) fn new() -> Option<Self> {
+        // SAFETY: a plain system call; the descriptor it gives is ours alone.
+        match unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC) } {
+            -1 => None,
+            // SAFETY: as above.
+            fd => Some(Self { timer: unsafe { File::from_raw_fd(fd) }, is_set: AtomicBool::new(false) }),
+        }
+    }
+
+    /// The timer, for [`super::waker::register`].
+    pub(crate) fn file(&self) -> &File {
+        &self.timer
+    }
+
+    /// Wakes the event loop after that time (less than a second, more than nothing), unless the alarm is set already. In
+    /// a child that the application forked it does nothing: the descriptor is the worker's there.
+    pub(crate) fn set(&self, after: Duration) {
+        if is_forked() || self.is_set.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let none = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let after = libc::timespec { tv_sec: 0, tv_nsec: after.subsec_nanos().max(1).into() };
+        let once = libc::itimerspec { it_interval: none, it_value: after };
+        // SAFETY: an open timer and a time that the kernel copies.
+        unsafe { libc::timerfd_settime(self.timer.as_raw_fd(), 0, &once, std::ptr::null_mut()) };
+    }
+
+    /// Whether the event loop, woken by `fd`, hears this alarm, which can then be set again.
+    pub(crate) fn is_heard(&self, fd: RawFd) -> bool {
+        let heard = fd == self.timer.as_raw_fd();
+        if heard {
+            self.is_set.store(false, Ordering::Release);
+        }
+        heard
+    }
+}
