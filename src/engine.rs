@@ -14,7 +14,7 @@ use crate::exchange::spec::{self, Spec, SwitchInterval};
 use crate::exchange::tally::Tally;
 use crate::exchange::{Exchange, Job, News};
 use crate::pool::{Config, Pool, Runner};
-use crate::python::{self, BuildInfo, Interpreter, Main, Thread};
+use crate::python::{self, BuildInfo, Interpreter, Main, Probe, Thread};
 
 /// The stack of a pool thread where the configuration names none: what a process's main thread has, in bytes.
 const STACK_SIZE: usize = 8 << 20;
@@ -37,6 +37,7 @@ pub(crate) struct Engine {
     news: Arc<News>,
     tallies: &'static [Tally],
     python: RefCell<Main>,
+    probe: Probe,
     #[cfg(feature = "on-event-loop")]
     inline: Inline,
 }
@@ -81,15 +82,19 @@ impl Engine {
             (Inline { interpreter: Arc::clone(&interpreter), thread: RefCell::new(None) }, interpreter)
         };
         let for_threads = Arc::clone(&news);
+        let (probe, prober) = python::probe();
         let spawn = move |interpreter: &Arc<Interpreter>| {
             #[cfg(feature = "on-event-loop")]
             let _ = ready.set(Arc::clone(interpreter));
-            specs
-                .iter()
-                .zip(&queues)
-                .zip(tallies)
-                .flat_map(|((spec, pool), tally)| spawn_threads(spec, pool, interpreter, &for_threads, tally))
-                .collect()
+            let probing = prober.start(interpreter);
+            if let Err(error) = &probing {
+                let record = format!("nobody watches over the GIL: {error}");
+                log::write(Level::Alert, Origin::default(), record.as_bytes());
+            }
+            let pools = specs.iter().zip(&queues).zip(tallies);
+            let threads =
+                pools.flat_map(|((spec, pool), tally)| spawn_threads(spec, pool, interpreter, &for_threads, tally));
+            probing.ok().into_iter().chain(threads).collect()
         };
         let build = BuildInfo { executable: env!("WSGI_PYTHON_EXECUTABLE").into() };
         let python = RefCell::new(Main::start(spec, build, spawn)?);
@@ -99,6 +104,7 @@ impl Engine {
             news,
             tallies,
             python,
+            probe,
             #[cfg(feature = "on-event-loop")]
             inline,
         })
@@ -154,11 +160,17 @@ impl Engine {
         }));
     }
 
+    /// Tells whether anybody can get the GIL.
+    pub(crate) fn probe(&self) -> &Probe {
+        &self.probe
+    }
+
     /// Stops the pools and finalises Python. False when a call did not end within `within`: its thread goes on.
     pub(crate) fn stop(&self, within: Duration) -> bool {
         for pool in &self.pools {
             pool.stop();
         }
+        self.probe.stop();
         self.python.borrow_mut().stop(within)
     }
 }

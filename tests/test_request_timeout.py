@@ -14,6 +14,7 @@ CONF = """
     location /deadlines/ { wsgi_request_timeout 500ms; wsgi_queue_timeout 500ms; wsgi_pass wedge; }
     location /abort/ { wsgi_interrupt_on_abort on; wsgi_pass wedge; }
     location /alone/ { wsgi_request_timeout 300ms; wsgi_pass wedge pool=single; }
+    location /lone/ { wsgi_pass wedge pool=single; }
     location = /static { return 200 static; }
 """
 POOLS = "wsgi_pool default threads=4; wsgi_pool single threads=1;"
@@ -118,11 +119,10 @@ def test_it_counts_all_of_the_call_though_output_comes(server):
 
 
 def test_a_lost_thread_is_replaced(server):
-    assert timed(server, "/alone/stubborn?s=12")[0].status == 504
-    response, took = timed(server, "/alone/none")
-    assert response.status == 503 or took > 0.2, "the only thread is lost for now"
-    until(lambda: server.count(r"a thread is added") == 1, "a thread to be added", timeout=10)
-    assert timed(server, "/alone/none")[0].status == 200
+    assert timed(server, "/alone/stubborn?s=4")[0].status == 504
+    response, took = timed(server, "/lone/none")
+    assert response.status == 200 and 0.2 < took < 3, "it waits for a thread in the place of the lost one"
+    assert server.count(r"1 threads are added in the place of lost ones") == 1
 
 
 def test_a_client_that_leaves_ends_its_call(server):

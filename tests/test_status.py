@@ -153,8 +153,21 @@ def test_lost_threads(server):
     server.expect("Traceback")
     with Gate(server, "lost"):
         assert http1.fetch(server, play(gate("lost"), start(), at="/silent")).status == 504
-        until_pool(server, threads=3, busy=1, lost=1)
-    until_pool(server, threads=3, busy=0, lost=0)
+        until_pool(server, threads=2, busy=1, lost=1)
+    until_pool(server, threads=2, busy=0, lost=0)
+
+
+def test_active_calls_are_those_that_wait_or_run(server):
+    gate = Gate(server, "active")
+    active = lambda: http1.fetch(server, "/active").text  # noqa: E731
+    with gate:
+        asked = [ask(server, "/gate/active") for _ in range(30)]
+        gate.wait_entered(2)
+        until(lambda: active() == "30", "two run, and the others wait")
+        asked.pop().close()
+        until(lambda: active() == "29", "one that waits no longer")
+    assert [connection.response().status for connection in asked] == [200] * 29
+    until(lambda: active() == "0", "none is left, though each connection is still open")
 
 
 def test_prometheus_says_the_same_as_json(server):

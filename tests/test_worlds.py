@@ -100,7 +100,7 @@ def test_the_threads_of_a_worker_are_named(serve):
     server = serve(config.site("location / { wsgi_pass hello; }", pool="wsgi_pool default threads=3;"))
     assert http1.fetch(server).status == 200
     (worker,) = server.worker_pids()
-    expected = ["default/0", "default/1", "default/2", "python-main"]
+    expected = ["default/0", "default/1", "default/2", "python-main", "python-probe"]
 
     def names():
         """All but the first thread's; a thread has its maker's name until it names itself."""

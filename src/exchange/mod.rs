@@ -34,7 +34,6 @@ use outbox::Outbox;
 use piece::Room;
 use request::Request;
 use response::{End, Fields, Head, Part, Parts};
-use spare::Alive;
 pub use spare::Spare;
 
 /// The list through which exchanges with news reach the event loop.
@@ -96,16 +95,9 @@ pub struct Exchange {
     thread: AtomicU64,
     /// An exception was raised in the call from outside.
     interrupted: AtomicBool,
-    /// `None`: it is spare.
-    alive: Option<Alive>,
 }
 
 impl Exchange {
-    /// How many exchanges there are in this process: requests in flight, and calls that outlive theirs.
-    pub fn alive() -> usize {
-        Alive::count()
-    }
-
     /// An exchange about to be submitted; what comes back is announced through `news`.
     pub fn new(request: Request, terms: Terms, news: Arc<News>) -> Arc<Self> {
         let mut exchange = Self {
@@ -124,7 +116,6 @@ impl Exchange {
             ended: AtomicU64::default(),
             thread: AtomicU64::default(),
             interrupted: AtomicBool::default(),
-            alive: None,
         };
         exchange.start();
         Arc::new(exchange)
@@ -142,7 +133,6 @@ impl Exchange {
         for number in [&mut self.began, &mut self.ended, &mut self.thread] {
             *number.get_mut() = 0;
         }
-        self.alive = Some(Alive::new());
     }
 
     /// Index of the application.

@@ -1,7 +1,6 @@
-//! How many exchanges there are, and those whose requests are over: their memory serves the next ones.
+//! Exchanges whose requests are over: their memory serves the next ones.
 
 use std::mem;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use super::body::Body;
@@ -10,31 +9,6 @@ use super::{Delivery, Exchange, News, Terms};
 
 /// So many are kept at most: what is in flight beyond that is so slow that an allocation more does not matter.
 const MOST: usize = 64;
-
-/// How many exchanges there are in this process, but for spare ones.
-static ALIVE: AtomicUsize = AtomicUsize::new(0);
-
-/// Counts in [`ALIVE`].
-#[derive(Debug)]
-pub(super) struct Alive;
-
-impl Alive {
-    pub(super) fn new() -> Self {
-        ALIVE.fetch_add(1, Ordering::Relaxed);
-        Self
-    }
-
-    /// How many there are.
-    pub(super) fn count() -> usize {
-        ALIVE.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Alive {
-    fn drop(&mut self) {
-        ALIVE.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// Exchanges that nobody else knows of any more, the last one on top. They hold their memory, and what others share
 /// anyway: the setting, the list of news.
@@ -48,7 +22,6 @@ impl Spare {
             return;
         }
         let Some(over) = Arc::get_mut(&mut exchange) else { return };
-        over.alive = None;
         over.request.own.clear();
         over.request.body = Body::default();
         over.terms.inbox = None;
@@ -133,14 +106,12 @@ mod tests {
     }
 
     #[test]
-    fn a_spare_exchange_keeps_nothing_alive_and_much_memory_is_given_back() {
+    fn of_much_memory_most_is_given_back() {
         let mut spare = Spare::default();
         let mut request = Request::default();
         request.own.push(names::QUERY_STRING, &vec![b'x'; 1 << 20]);
         let exchange = Exchange::new(request, terms(1), news());
-        let alive = exchange.alive.is_some();
         spare.add(exchange, vec![0; 1 << 20]);
-        assert!(alive && spare.0[0].alive.is_none());
         assert!(spare.0[0].request.own.memory() <= MOST_KEPT && spare.0[0].memory().capacity() <= MOST_KEPT);
         for _ in 0..2 * MOST {
             spare.add(Exchange::new(Request::default(), terms(1), news()), Vec::new());

@@ -118,6 +118,19 @@ pub enum SwitchInterval {
     Fixed(u32),
 }
 
+/// CPython's own switch interval, in microseconds.
+pub const LONG_SWITCH_INTERVAL: u32 = 5000;
+
+impl SwitchInterval {
+    /// The longest that it gets, in microseconds.
+    pub fn longest(self) -> u32 {
+        match self {
+            Self::Auto => LONG_SWITCH_INTERVAL,
+            Self::Fixed(interval) => interval,
+        }
+    }
+}
+
 impl Default for Spec {
     fn default() -> Self {
         let switch_interval = SwitchInterval::Auto;

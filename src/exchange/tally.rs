@@ -153,6 +153,21 @@ impl Tally {
         self.app_time.observe(app_time);
     }
 
+    /// How many threads there are.
+    pub fn threads(&self) -> u64 {
+        read(&self.calls.threads)
+    }
+
+    /// How many calls wait or run.
+    pub fn active(&self) -> u64 {
+        read(&self.queued).saturating_sub(read(&self.cancelled) + read(&self.calls.over))
+    }
+
+    /// A number that grows whenever a call begins or ends.
+    pub fn progress(&self) -> u64 {
+        read(&self.calls.begun) + read(&self.calls.over)
+    }
+
     /// All numbers, each as it is at one moment.
     pub fn read(&self) -> Counts {
         // What came last is read first, so that none is less than what follows from it.
@@ -287,6 +302,20 @@ mod tests {
         assert_eq!(counts.of(Outcome::Requested), 1);
         tally.queued();
         assert_eq!(tally.read().queued, 1);
+    }
+
+    #[test]
+    fn active_are_those_that_wait_or_run() {
+        let tally = three();
+        assert_eq!((tally.active(), tally.progress(), tally.threads()), (2, 1, 8));
+        tally.over();
+        assert_eq!((tally.active(), tally.progress()), (1, 2));
+        tally.begun();
+        assert_eq!((tally.active(), tally.progress()), (1, 3));
+        tally.over();
+        assert_eq!((tally.active(), tally.progress()), (0, 4));
+        tally.start();
+        assert_eq!(tally.active(), 0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Which worker accepts a connection: one that is stuck leaves it to its siblings while one of them is not.
 //!
-//! Stuck is a worker of which all threads of a pool are in calls, none of which has ended for a while. Its event loop is
+//! Stuck is a worker of which all threads of a pool are in calls, none of which has ended for a while; one that imports
+//! its applications and has no threads yet; and one in which a call holds the GIL (gil.rs). Its event loop is
 //! as idle as ever, and would go on to accept what a sibling could serve at once. So the workers of a cycle share a
 //! board on which each says how it is. A stuck one takes its listening sockets out of its event loop, and puts them back
 //! as soon as a thread is free, or every sibling is stuck as well: nobody is ever refused. This needs sockets that the
@@ -13,10 +14,13 @@ use nginx_sys::*;
 
 use super::board::{How, Place};
 use super::ffi::{guard, wsgi_set_accepting};
-use super::worker::worker;
+use super::worker::{Worker, worker};
 
-/// How often a worker looks at itself while a pool is full, in milliseconds; it is stuck after one such look in vain.
+/// How often a worker looks at itself while a pool is full or calls come and go, in milliseconds; it is stuck after one
+/// such look in vain.
 const INTERVAL: ngx_msec_t = 10;
+/// How often while there are only calls that take long.
+const QUIET_INTERVAL: ngx_msec_t = 50;
 
 /// This worker's part in it.
 pub(crate) struct Accept {
@@ -28,7 +32,7 @@ pub(crate) struct Accept {
     seen: RefCell<Vec<u64>>,
     /// The listening sockets are out of the event loop.
     paused: Cell<bool>,
-    /// Runs while a pool is full; it keeps no worker from quitting.
+    /// Runs while there are calls; it keeps no worker from quitting.
     timer: UnsafeCell<ngx_event_t>,
 }
 
@@ -55,6 +59,16 @@ impl Accept {
         self.places
     }
 
+    /// nginx ends the process.
+    pub(crate) fn note_exit(&self) {
+        self.places[self.place].note_exit();
+    }
+
+    /// Looks for the first time as soon as the event loop turns.
+    pub(crate) fn start(&self) {
+        self.arm(0);
+    }
+
     fn say(&self, how: How) {
         self.places[self.place].say(how);
     }
@@ -70,45 +84,64 @@ impl Accept {
         self.ended[pool].set(self.ended[pool].get() + 1);
     }
 
-    /// A call has been submitted: looks out if its pool `is_full` now.
+    /// A call has been submitted: looks out from now on.
     #[inline]
-    pub(crate) fn watch(&self, is_full: impl FnOnce() -> bool) {
+    pub(crate) fn watch(&self) {
         // SAFETY: the event lives as long as the process; timers are this thread's.
-        if self.places.len() > 1 && unsafe { (*self.timer.get()).timer_set() } == 0 && is_full() {
+        if unsafe { (*self.timer.get()).timer_set() } == 0 {
             self.note_ends();
-            self.arm();
+            self.arm(INTERVAL);
         }
+    }
+
+    /// Whether new connections are left to siblings. Those that a client has already are better closed, then.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.get()
     }
 
     fn note_ends(&self) {
         self.seen.replace(self.ended.iter().map(Cell::get).collect());
     }
 
-    fn arm(&self) {
+    fn arm(&self, after: ngx_msec_t) {
         // SAFETY: as above.
-        unsafe { ngx_add_timer(self.timer.get(), INTERVAL) };
+        unsafe { ngx_add_timer(self.timer.get(), after) };
     }
 
-    fn look(&self, is_full: impl Fn(usize) -> bool) {
+    fn look(&self, worker: &Worker) {
         // SAFETY: written by nginx in this thread.
         if unsafe { ngx_quit != 0 || ngx_exiting != 0 } {
             return self.leave();
         }
-        let full: Vec<usize> = (0..self.ended.len()).filter(|&pool| is_full(pool)).collect();
-        let stuck = full.iter().any(|&pool| self.ended[pool].get() == self.seen.borrow()[pool]);
-        self.say(if stuck { How::Stuck } else { How::Free });
-        let pause = stuck && self.has_free_sibling();
-        if self.paused.replace(pause) != pause {
-            // SAFETY: the event loop's own thread, in a worker.
-            unsafe { wsgi_set_accepting((!pause).into()) };
-        }
+        let imports = worker.is_importing();
+        let moves = !imports && worker.gil.look(worker);
+        let mut full = (0..self.ended.len()).filter(|&pool| worker.is_full(pool)).peekable();
+        let hurry = imports || moves || full.peek().is_some();
+        let waits = full.any(|pool| self.ended[pool].get() == self.seen.borrow()[pool]);
+        self.pause(imports || waits || worker.gil.is_held(), worker.gil.is_held());
         self.note_ends();
-        if !full.is_empty() {
-            self.arm();
+        if hurry || worker.active() > 0 {
+            self.arm(if hurry { INTERVAL } else { QUIET_INTERVAL });
         }
     }
 
-    fn has_free_sibling(&self) -> bool {
+    /// Says how the worker is, and leaves new connections to a sibling that is better off.
+    fn pause(&self, stuck: bool, for_long: bool) {
+        self.say(if stuck { How::Stuck } else { How::Free });
+        let pause = stuck && self.has_free_sibling();
+        if self.paused.replace(pause) != pause {
+            // SAFETY: the event loop's own thread, in a worker; closing idle connections is what nginx does when it quits.
+            unsafe {
+                wsgi_set_accepting((!pause).into());
+                if pause && for_long {
+                    ngx_close_idle_connections(ngx_cycle);
+                }
+            }
+        }
+    }
+
+    /// Whether another worker would serve at once what this one leaves to it.
+    pub(crate) fn has_free_sibling(&self) -> bool {
         let mut others = self.places.iter().enumerate().filter(|&(place, _)| place != self.place);
         others.any(|(_, other)| other.how() == How::Free)
     }
@@ -117,7 +150,7 @@ impl Accept {
 unsafe extern "C" fn look(_event: *mut ngx_event_t) {
     guard((), || {
         if let Some(worker) = worker() {
-            worker.accept.look(|pool| worker.is_full(pool));
+            worker.accept.look(worker);
         }
     });
 }

@@ -1,7 +1,7 @@
 //! What the workers of one cycle tell each other, in memory that they share: how each of them is, and what its pools have
 //! done and are at.
 
-use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::{mem, slice};
 
 use nginx_sys::*;
@@ -19,7 +19,7 @@ pub(crate) enum How {
     /// It has left, or there has never been one.
     Absent,
     Free,
-    /// All threads of a pool are in calls, and none ends.
+    /// It has no threads yet, or all threads of a pool are in calls and none ends, or nobody can get the GIL.
     Stuck,
 }
 
@@ -31,15 +31,22 @@ pub(crate) struct Place {
     pid: AtomicI64,
     started: AtomicI64,
     starts: AtomicU64,
+    exits: AtomicBool,
 }
 
 impl Place {
-    /// That process is the worker of this place from now on.
+    /// That process is the worker of this place from now on. It has no threads yet.
     pub(crate) fn start(&self, pid: i64, now: i64) {
+        self.exits.store(false, Ordering::Relaxed);
         self.pid.store(pid, Ordering::Relaxed);
         self.started.store(now, Ordering::Relaxed);
         self.starts.fetch_add(1, Ordering::Relaxed);
-        self.say(How::Free);
+        self.say(How::Stuck);
+    }
+
+    /// nginx ends the process: its exit code is nginx's.
+    pub(crate) fn note_exit(&self) {
+        self.exits.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn say(&self, how: How) {
@@ -92,6 +99,11 @@ impl Board {
         // SAFETY: the memory begins with them, at the beginning of a page, and lives as long as the board; zero is their
         // start, and all processes use them atomically.
         unsafe { slice::from_raw_parts(self.memory.addr.cast(), WORKERS) }
+    }
+
+    /// Whether that process is a worker that nginx has not ended: if it is gone, an application has.
+    pub(crate) fn is_unended(&self, pid: i64) -> bool {
+        self.places().iter().any(|place| place.pid() == pid && !place.exits.load(Ordering::Relaxed))
     }
 
     /// The tallies of a worker, by pool.

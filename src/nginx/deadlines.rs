@@ -2,9 +2,12 @@
 //!
 //! It is also what keeps a worker that has been told to quit from leaving before the request is answered.
 
+use std::mem::offset_of;
+use std::ptr;
+
 use nginx_sys::*;
 
-use super::handler::{Context, with_request};
+use super::handler::{Context, Held, hold, with_request};
 use super::worker::worker;
 use crate::exchange::log::Level;
 use crate::exchange::now;
@@ -17,6 +20,41 @@ const GATEWAY_TIMEOUT: u16 = NGX_HTTP_GATEWAY_TIME_OUT as u16;
 pub(super) unsafe extern "C" fn handler(event: *mut ngx_event_t) {
     // SAFETY: the event is that of a context whose request is alive: it is taken off the tree before that goes.
     unsafe { with_request(event, Context::check_deadlines) };
+}
+
+/// The requests of this worker that have a call and are not answered: those that hold such a timer.
+pub(super) fn all() -> Vec<Held> {
+    let mut found = Vec::new();
+    // SAFETY: nginx's own tree of timers, which is this thread's and does not change meanwhile. Its nodes are the field
+    // `timer` of an event; our handler's are of a context whose request is alive.
+    unsafe {
+        let tree = ptr::addr_of_mut!(ngx_event_timer_rbtree);
+        let sentinel = (*tree).sentinel;
+        let mut node = (*tree).root;
+        while node != sentinel && (*node).left != sentinel {
+            node = (*node).left;
+        }
+        while !node.is_null() && node != sentinel {
+            let event = node.byte_sub(offset_of!(ngx_event_t, timer)).cast::<ngx_event_t>();
+            if (*event).handler.is_some_and(|of_event| of_event as usize == handler as *const () as usize) {
+                found.push(hold((*event).data));
+            }
+            node = ngx_rbtree_next(tree, node);
+        }
+    }
+    found
+}
+
+/// Answers all requests of a pool, or of this worker, that wait for a call which will not come to anything.
+pub(super) fn give_up(pool: Option<usize>, why: &str) {
+    for context in all() {
+        // An answer may end other requests of its connection.
+        let of_pool = context.exchange().is_some_and(|exchange| pool.is_none_or(|pool| exchange.pool() == pool));
+        if of_pool && !context.is_detached() {
+            // SAFETY: it is not detached, so its request is alive.
+            unsafe { with_request(context.deadline.get(), |context| context.give_up(pool.is_none(), why)) };
+        }
+    }
 }
 
 /// Milliseconds since a moment of [`now`]'s.
@@ -65,6 +103,28 @@ impl Context {
     fn arm(&self, after: ngx_msec_t) {
         // SAFETY: the event is the context's own and stays put; detach() takes it off the tree before it goes.
         unsafe { ngx_add_timer(self.deadline.get(), after.max(1)) };
+    }
+
+    /// When the call is given up that goes on without its request, and whether it is interrupted then.
+    pub(super) fn due(&self, began: u64) -> (u64, bool) {
+        let location = self.location();
+        let after = |moment: u64, timeout: ngx_msec_t| moment.saturating_add((timeout as u64).saturating_mul(1000));
+        match location.request_timeout {
+            0 => (after(now(), location.read_timeout), false),
+            timeout => (after(began, timeout), true),
+        }
+    }
+
+    /// Answers 503 for a call that waits; 504, if `running`, for one that runs.
+    fn give_up(&self, running: bool, why: &str) {
+        match self.exchange().and_then(|exchange| exchange.began()) {
+            None => self.refuse(why, Outcome::QueueTimeout),
+            Some(_) if running => self.fail(
+                &Failure { status: GATEWAY_TIMEOUT, level: Level::Error, record: why.to_owned() },
+                Outcome::ReadTimeout,
+            ),
+            Some(_) => {}
+        }
     }
 
     /// Answers 504 in the stead of a call that has run out of time.

@@ -6,7 +6,7 @@ use std::ptr;
 use nginx_sys::*;
 
 use super::ffi::{OK, guard};
-use super::{conf, variables, worker};
+use super::{conf, respawn, variables, worker};
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(variables::add_variables),
@@ -29,10 +29,17 @@ pub static mut ngx_http_wsgi_module: ngx_module_t = ngx_module_t {
     ctx: ptr::addr_of!(CONTEXT).cast_mut().cast::<c_void>(),
     commands: ptr::addr_of_mut!(conf::COMMANDS).cast::<ngx_command_t>(),
     type_: NGX_HTTP_MODULE as ngx_uint_t,
+    init_module: Some(init_module),
     init_process: Some(init_process),
     exit_process: Some(exit_process),
     ..ngx_module_t::default()
 };
+
+unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    // SAFETY: nginx hands the cycle whose configuration it has read.
+    guard((), || respawn::watch(unsafe { &*cycle }));
+    OK
+}
 
 unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: nginx hands the cycle of the process that starts; it outlives all that the module does.

@@ -1,60 +1,89 @@
-//! Calls that have run out of time and have not ended: their threads are replaced, up to a limit.
+//! Calls that nobody waits for any more and that have not ended: their threads are replaced, up to a limit.
 //!
 //! An interrupted call ends at its next step in Python. One that sits in C, or that catches what interrupts it, goes
-//! on; nobody waits for it, but its thread is lost to the pool until it comes back.
+//! on; its thread is lost to the pool until it comes back. A pool that has lost as many threads as it was given, and as
+//! many again, is lost itself: its requests are refused, and the worker ends as soon as nobody notices.
 
 use std::cell::{Cell, RefCell, UnsafeCell};
+use std::mem;
 use std::sync::Arc;
 
 use nginx_sys::*;
 
 use super::ffi::guard;
-use super::log;
-use super::worker::worker;
-use crate::exchange::{Exchange, now, spec};
+use super::worker::{Worker, worker};
+use super::{deadlines, log};
+use crate::exchange::{Exchange, now};
 
 /// How long a call may go on after it was interrupted, or was given up, before its thread counts as lost.
-const PATIENCE: u64 = 5_000_000;
+const PATIENCE: u64 = 1_000_000;
 /// How often the list is looked at while there is something in it, in milliseconds.
-const INTERVAL: ngx_msec_t = 1000;
+const INTERVAL: ngx_msec_t = 250;
 
-/// A call that was given up.
+/// Why calls of a pool without threads are refused.
+pub(crate) const ALL_LOST: &str = "the pool has lost all its threads to calls that do not end";
+
+/// A call that goes on without its request.
 struct Call {
     exchange: Arc<Exchange>,
-    /// When it was given up, in [`now`]'s microseconds.
-    since: u64,
+    /// When it is to be given up, or was, in [`now`]'s microseconds.
+    due: u64,
+    /// Then it is interrupted.
+    interrupt: bool,
 }
 
-/// The calls of this worker that were given up and still run.
+/// What is lost of a pool.
+#[derive(Default)]
+struct Losses {
+    /// Threads that were added for lost ones.
+    replaced: Cell<usize>,
+    /// There is no thread left.
+    all: Cell<bool>,
+}
+
+/// The calls of this worker that go on without a request.
 pub(crate) struct Overdue {
     calls: RefCell<Vec<Call>>,
-    /// Threads that were added for lost ones, by pool.
-    replaced: RefCell<Vec<usize>>,
+    /// By pool.
+    losses: Vec<Losses>,
     /// Fires while there are calls; it keeps no worker from quitting.
     timer: UnsafeCell<ngx_event_t>,
-    recycling: Cell<bool>,
 }
 
 impl Overdue {
     /// An empty list for so many pools.
     pub(crate) fn new(pools: usize, log: *mut ngx_log_t) -> Self {
         // SAFETY: an event is a struct of pointers, integers and flags, for which zero is nginx's own start.
-        let mut timer = unsafe { std::mem::zeroed::<ngx_event_t>() };
+        let mut timer = unsafe { mem::zeroed::<ngx_event_t>() };
         timer.handler = Some(look);
         timer.log = log;
         timer.set_cancelable(1);
         Self {
             calls: RefCell::default(),
-            replaced: RefCell::new(vec![0; pools]),
+            losses: (0..pools).map(|_| Losses::default()).collect(),
             timer: UnsafeCell::new(timer),
-            recycling: Cell::new(false),
         }
     }
 
-    /// A call has been given up.
-    pub(crate) fn add(&self, exchange: &Arc<Exchange>) {
-        self.calls.borrow_mut().push(Call { exchange: Arc::clone(exchange), since: now() });
+    /// A call goes on without its request: it is given up at `due`, and interrupted then if need be.
+    pub(crate) fn add(&self, exchange: &Arc<Exchange>, due: u64, interrupt: bool) {
+        let mut calls = self.calls.borrow_mut();
+        if !calls.iter().any(|call| Arc::ptr_eq(&call.exchange, exchange)) {
+            calls.push(Call { exchange: Arc::clone(exchange), due, interrupt });
+        }
+        drop(calls);
         self.arm();
+    }
+
+    /// The calls.
+    pub(crate) fn calls(&self) -> Vec<Arc<Exchange>> {
+        self.calls.borrow().iter().map(|call| Arc::clone(&call.exchange)).collect()
+    }
+
+    /// Whether `pool` has no thread left.
+    #[inline]
+    pub(crate) fn is_lost(&self, pool: usize) -> bool {
+        self.losses[pool].all.get()
     }
 
     fn arm(&self) {
@@ -70,52 +99,65 @@ impl Overdue {
     fn lost(&self, pool: usize) -> usize {
         let now = now();
         let calls = self.calls.borrow();
-        calls.iter().filter(|call| call.exchange.pool() == pool && now - call.since >= PATIENCE).count()
+        calls.iter().filter(|call| call.exchange.pool() == pool && now.saturating_sub(call.due) >= PATIENCE).count()
     }
 
-    /// Forgets the calls that have ended, and sees to the others: a pool may have as many threads more as it was given.
-    /// `note_lost` is told how many of each are lost.
-    fn look(&self, pools: &[spec::Pool], note_lost: impl Fn(usize, usize), add_thread: impl Fn(usize)) {
+    /// Forgets the calls that have ended, and sees to the others.
+    fn look(&self, worker: &Worker) {
         self.calls.borrow_mut().retain(|call| call.exchange.is_running());
-        for (pool, limit) in pools.iter().map(|pool| pool.threads).enumerate() {
-            let lost = self.lost(pool);
-            note_lost(pool, lost);
-            let replaced = self.replaced.borrow()[pool];
-            if lost > limit {
-                self.recycle(lost);
-            } else if lost > replaced {
-                let line = format!("{lost} calls of one pool do not end: a thread is added in the place of a lost one");
-                log::write(NGX_LOG_ERR, &line);
-                self.replaced.borrow_mut()[pool] += 1;
-                add_thread(pool);
-            }
+        self.interrupt(worker);
+        // While the GIL is held no call can end, nor a thread begin: gil.rs sees to that.
+        if !worker.gil.is_held() {
+            (0..self.losses.len()).for_each(|pool| self.see_to(worker, pool));
         }
         if !self.calls.borrow().is_empty() {
             self.arm();
         }
     }
 
-    /// Has the worker leave as if it had been told to quit; the master starts another.
-    fn recycle(&self, lost: usize) {
-        if !self.recycling.replace(true) {
+    /// Interrupts those that are due for it.
+    fn interrupt(&self, worker: &Worker) {
+        let now = now();
+        for call in self.calls.borrow_mut().iter_mut().filter(|call| call.interrupt && call.due <= now) {
+            call.interrupt = false;
+            worker.interrupt(&call.exchange);
+        }
+    }
+
+    /// Sees to a pool that has lost threads, or had.
+    fn see_to(&self, worker: &Worker, pool: usize) {
+        let (name, limit) = (&worker.pools[pool].name, worker.pools[pool].threads);
+        let lost = self.lost(pool);
+        worker.tally(pool).set_lost(lost);
+        self.replace(worker, pool, lost);
+        let all = limit > 0 && lost >= 2 * limit;
+        if all && !self.losses[pool].all.replace(all) {
             log::write(
                 NGX_LOG_ALERT,
-                &format!("{lost} threads are lost to calls that do not end: the worker is recycled"),
+                &format!("all {lost} threads of pool \"{name}\" are lost to calls that do not end"),
             );
-            if let Some(worker) = worker() {
-                worker.accept.leave();
-            }
-            // SAFETY: what nginx's own signal handler does; without a master nobody would start another worker.
-            unsafe { ngx_quit = (ngx_process == NGX_PROCESS_WORKER as ngx_uint_t).into() };
+            deadlines::give_up(Some(pool), ALL_LOST);
+        }
+        self.losses[pool].all.set(all);
+        if lost > limit {
+            worker.leaving.begin_unnoticed(worker, &format!("{lost} threads are lost to calls that do not end"));
+        }
+    }
+
+    /// A pool may have as many threads more as it was given. They are added when calls wait for them.
+    fn replace(&self, worker: &Worker, pool: usize, lost: usize) {
+        let replaced = &self.losses[pool].replaced;
+        let missing = lost.min(worker.pools[pool].threads).saturating_sub(replaced.get()).min(worker.queued(pool));
+        if missing > 0 {
+            let line =
+                format!("{lost} calls of one pool do not end: {missing} threads are added in the place of lost ones");
+            log::write(NGX_LOG_ERR, &line);
+            replaced.set(replaced.get() + missing);
+            (0..missing).for_each(|_| worker.add_thread(pool));
         }
     }
 }
 
 unsafe extern "C" fn look(_event: *mut ngx_event_t) {
-    guard((), || {
-        if let Some(worker) = worker() {
-            let note_lost = |pool, lost| worker.tally(pool).set_lost(lost);
-            worker.overdue.look(&worker.pools, note_lost, |pool| worker.add_thread(pool));
-        }
-    });
+    guard((), || worker().into_iter().for_each(|worker| worker.overdue.look(worker)));
 }

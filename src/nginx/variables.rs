@@ -8,7 +8,6 @@ use super::conf;
 use super::ffi::{ERROR, OK, copy_to_pool, guard};
 use super::handler::context_of;
 use super::worker::worker;
-use crate::exchange::Exchange;
 use ngx::ngx_string;
 
 /// What a variable shows.
@@ -75,7 +74,7 @@ unsafe fn text(r: *mut ngx_http_request_t, shows: Shows) -> Option<String> {
         Shows::App => pass.map(|pass| main.spec.apps[pass.app].name.clone()),
         Shows::Pool => pass.map(|pass| main.spec.pools[pass.pool].name.clone()),
         Shows::QueueLength => Some(worker()?.queued(pass?.pool).to_string()),
-        Shows::Active => worker().map(|_| Exchange::alive().to_string()),
+        Shows::Active => worker().map(|worker| worker.active().to_string()),
         Shows::QueueTime => seconds(exchange?.submitted(), exchange?.began()?),
         Shows::AppTime => seconds(exchange?.began()?, exchange?.ended()?),
         Shows::ResponseTime => seconds(exchange?.submitted(), exchange?.ended()?),

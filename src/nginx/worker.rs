@@ -3,7 +3,9 @@
 use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
 use std::fs::File;
 use std::io::Write;
+use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, RawFd};
+use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +17,9 @@ use super::accept::Accept;
 use super::alarm::Alarm;
 use super::board::{self, Board};
 use super::ffi::{guard, wsgi_close_connections};
+use super::gil::Gil;
 use super::handler::Context;
+use super::leaving::Leaving;
 use super::log::{self, Installed, Records};
 use super::overdue::Overdue;
 use super::status::Report;
@@ -23,7 +27,7 @@ use super::{conf, waker};
 use crate::Engine;
 use crate::exchange::spec;
 use crate::exchange::tally::{Outcome, Tally};
-use crate::exchange::{Exchange, Job, News, Spare};
+use crate::exchange::{Exchange, Job, News, Spare, now};
 
 /// How long a worker that ends gives its threads: after a graceful quit, and when it is told to stop at once.
 const GRACE: Duration = Duration::from_secs(10);
@@ -34,7 +38,7 @@ const LATE: Duration = Duration::from_millis(1);
 
 /// What the event loop of a worker process holds.
 pub(crate) struct Worker {
-    engine: Engine,
+    pub(crate) engine: Engine,
     pub(crate) news: Arc<News>,
     pub(crate) log: Installed,
     /// For ends of calls that their thread keeps quiet about.
@@ -48,6 +52,8 @@ pub(crate) struct Worker {
     /// Contexts of requests that are over.
     pub(crate) contexts: RefCell<Vec<Rc<Context>>>,
     pub(crate) overdue: Overdue,
+    pub(crate) gil: Gil,
+    pub(crate) leaving: Leaving,
     board: &'static Board,
     /// This worker's place on it.
     place: usize,
@@ -99,11 +105,12 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
     let log = log::install(cycle, Arc::new(Records::new(bell(&eventfd))));
     // SAFETY: registers a function that lives for ever and that only does what is safe after fork().
     unsafe { libc::pthread_atfork(None, None, Some(forked)) };
-    let pools = spec.pools.clone();
+    let (pools, gil) = (spec.pools.clone(), Gil::new(main.gil_timeout(), spec.switch_interval.longest()));
     let Some(board) = &main.board else { return };
     // A process without a master destroys the configuration when it reads it anew; its threads go on to count.
     let board: &'static Board = Box::leak(Box::new(Arc::clone(board)));
     board.start(place);
+    let unused = unused_signals();
     match Engine::start(spec, Arc::clone(&news), board.tallies(place)) {
         Ok(engine) => {
             // SAFETY: an event is a struct of pointers, integers and flags, for which zero is nginx's own start.
@@ -121,6 +128,8 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
                 spare: RefCell::default(),
                 contexts: RefCell::default(),
                 overdue,
+                gil,
+                leaving: Leaving::new(cycle.log),
                 board,
                 place,
                 pools,
@@ -131,9 +140,12 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
                 (*worker.submitted.get()).handler = Some(wake_pools);
                 (*worker.submitted.get()).log = cycle.log;
             }
-            WORKER.with(|slot| {
-                slot.get_or_init(|| Box::leak(Box::new(worker)));
-            });
+            // SAFETY: a plain registration of a function that lives for ever, and a mask of this thread's.
+            unsafe {
+                libc::atexit(note_exit);
+                libc::pthread_sigmask(libc::SIG_BLOCK, &unused, ptr::null_mut());
+            }
+            WORKER.with(|slot| slot.get_or_init(|| Box::leak(Box::new(worker))).accept.start());
         }
         Err(error) => log::alert(&format!("cannot start Python's main thread: {error}")),
     }
@@ -144,6 +156,24 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
 fn leave_children_to_the_application() {
     // SAFETY: a plain system call.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
+/// The signals that nginx does not use: the application may have them, and then they need not interrupt the event loop.
+fn unused_signals() -> libc::sigset_t {
+    const CRASHES: [i32; 6] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGABRT, libc::SIGTRAP];
+    let (mut unused, mut action) = (MaybeUninit::uninit(), MaybeUninit::<libc::sigaction>::uninit());
+    // SAFETY: fills the set; sigaction() fills `action` when it succeeds.
+    unsafe {
+        libc::sigemptyset(unused.as_mut_ptr());
+        for signal in (1..=libc::SIGRTMAX()).filter(|signal| !CRASHES.contains(signal)) {
+            if libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) == 0
+                && action.assume_init_ref().sa_sigaction == libc::SIG_DFL
+            {
+                libc::sigaddset(unused.as_mut_ptr(), signal);
+            }
+        }
+        unused.assume_init()
+    }
 }
 
 fn worker_processes(cycle: &ngx_cycle_t) -> ngx_int_t {
@@ -216,7 +246,7 @@ unsafe extern "C" fn forked() {
 }
 
 impl Worker {
-    /// Submits a call; hands the exchange back when the pool's queue is full.
+    /// Submits a call; hands the exchange back when the pool's queue is full, or it has lost all its threads.
     ///
     /// The pools are woken at the end of the event loop's turn, once for all that it has brought.
     pub(crate) fn submit(&self, exchange: Arc<Exchange>) -> Result<(), Arc<Exchange>> {
@@ -225,11 +255,12 @@ impl Worker {
         let pool = exchange.pool();
         let tally = self.tally(pool);
         tally.count(Outcome::Requested);
-        let submitted = self.engine.submit(Job::new(exchange));
+        let job = Job::new(exchange);
+        let submitted = if self.overdue.is_lost(pool) { Err(job.refused()) } else { self.engine.submit(job) };
         if submitted.is_ok() {
             tally.queued();
         }
-        self.accept.watch(|| self.is_full(pool));
+        self.accept.watch();
         submitted
     }
 
@@ -249,6 +280,26 @@ impl Worker {
     pub(crate) fn forget(&self, pool: usize) {
         self.engine.forget(pool);
         self.tally(pool).cancelled();
+    }
+
+    /// Whether Python has not come so far yet that the pools have threads.
+    pub(crate) fn is_importing(&self) -> bool {
+        self.used().any(|pool| self.tally(pool).threads() == 0)
+    }
+
+    /// How many calls wait or run in this worker.
+    pub(crate) fn active(&self) -> u64 {
+        self.used().map(|pool| self.tally(pool).active()).sum()
+    }
+
+    /// A number that grows whenever a call begins or ends.
+    pub(crate) fn progress(&self) -> u64 {
+        self.used().map(|pool| self.tally(pool).progress()).sum()
+    }
+
+    /// The pools that a `wsgi_pass` names.
+    fn used(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.pools.len()).filter(|&pool| self.pools[pool].threads > 0)
     }
 
     /// The numbers of `pool` in this worker.
@@ -272,7 +323,7 @@ impl Worker {
         if interrupt {
             self.interrupt(exchange);
         }
-        self.overdue.add(exchange);
+        self.overdue.add(exchange, now(), false);
     }
 
     /// Has an exception raised in the call.
@@ -300,13 +351,23 @@ pub(crate) fn stop() {
     // SAFETY: written by nginx's signal handling in this thread.
     let at_once = unsafe { ngx_terminate } != 0;
     worker.accept.leave();
-    if !worker.engine.stop(if at_once { GRACE_AT_ONCE } else { GRACE }) {
+    let grace = match at_once || worker.leaving.has_begun() {
+        _ if worker.gil.is_held() => Duration::ZERO,
+        true => GRACE_AT_ONCE,
+        false => GRACE,
+    };
+    if !worker.engine.stop(grace) {
         log::warn("a call still runs while the worker ends: Python is not finalised");
         // Threads still run Python: end without the C library's and Python's exit code, once nginx has done its own.
         // SAFETY: a plain registration of a function that lives for ever.
         unsafe { libc::atexit(end_at_once) };
     }
     worker.log.close();
+}
+
+/// nginx leaves, if this is its thread. An application's C code may call `exit` in others.
+extern "C" fn note_exit() {
+    guard((), || worker().into_iter().for_each(|worker| worker.accept.note_exit()));
 }
 
 extern "C" fn end_at_once() {

@@ -134,34 +134,89 @@ def no_early_hints(headers):
     """wsgi.early_hints where this nginx has no 103 responses: nothing is sent."""
 
 
-# ---- signals are nginx's ----
+# ---- signals: nginx's, and the application's ----
 
-def restrict_signals():
-    original = signal.signal
-    defaults = (signal.SIG_DFL, signal.SIG_IGN)
-    told = set()
+class Signals:
+    """What signal.signal and signal.set_wakeup_fd are in a worker."""
 
-    def signal_(signalnum, handler):
-        """Do nothing: the signals of this process are nginx's. In a child process, as ever."""
-        if os.getpid() != PROCESS:
-            return original(signalnum, handler)
-        before = signal.getsignal(signalnum)
+    NGINX = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH,
+             signal.SIGALRM, signal.SIGIO, signal.SIGCHLD, signal.SIGPIPE, signal.SIGSYS}
+    # Nobody's to handle: the instruction that has failed would be tried again for ever.
+    CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
+
+    def __init__(self):
+        self.signal, self.set_wakeup_fd = signal.signal, signal.set_wakeup_fd
+        # Other modules of nginx's may use more.
+        used = {number for number in signal.valid_signals() if signal.getsignal(number) is not signal.SIG_DFL}
+        self.of_nginx = used | self.NGINX | self.CRASHES
+        self.handled = set()
+        self.wakeup = None
+        self.told = set()
+        os.register_at_fork(after_in_child=self.after_fork)
+
+    def set(self, number, handler):
+        """As ever, in python-main and in a child process."""
+        before = self.signal(number, handler)
+        if os.getpid() == PROCESS and callable(handler):
+            self.handled.add(number)
+            if self.wakeup is None:  # python-main sleeps when a signal comes
+                self.wakeup = _watch_signals()
+                self.set_wakeup_fd(self.wakeup, warn_on_full_buffer=False)
+        return before
+
+    def ignore(self, number, handler, frame):
+        """nginx's stay nginx's."""
+        before = signal.getsignal(number)
         if callable(handler):
-            frame = sys._getframe(1)
             place = "%s:%d" % (frame.f_code.co_filename, frame.f_lineno)
-            if (place, signalnum) not in told:
-                told.add((place, signalnum))
+            if (place, number) not in self.told:
+                self.told.add((place, number))
                 _log(WARN, "%s: signal.signal(%r, ...) is ignored: signals of this process belong to nginx"
-                     % (place, signalnum))
-        elif handler not in defaults:
+                     % (place, number))
+        elif handler not in (signal.SIG_DFL, signal.SIG_IGN):
             raise TypeError("signal handler must be signal.SIG_IGN, signal.SIG_DFL, or a callable object")
         return before
 
-    signal_.__name__ = signal_.__qualname__ = "signal"
-    signal.signal = signal_
+    def wake(self, fd, warn_on_full_buffer):
+        """Where none is wanted any more, python-main is woken again."""
+        if fd == -1 and self.wakeup is not None and os.getpid() == PROCESS:
+            before = self.set_wakeup_fd(self.wakeup, warn_on_full_buffer=False)
+        else:
+            before = self.set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)
+        return -1 if before == self.wakeup else before
+
+    def after_fork(self):
+        """The descriptor is the worker's."""
+        if self.wakeup is not None:
+            self.set_wakeup_fd(-1)
+            self.wakeup = None
+
+    def shut_down(self):
+        """Handlers go with the interpreter, and with them what keeps a late signal from killing the process."""
+        for number in self.handled:
+            self.signal(number, signal.SIG_IGN)
 
 
-restrict_signals()
+signals = Signals()
+
+
+def replace_signal():
+    def signal_(signalnum, handler):
+        """Set the handler of a signal that nginx does not use; of others, do nothing. In a child process, as ever."""
+        if signalnum in signals.of_nginx and os.getpid() == PROCESS:
+            return signals.ignore(signalnum, handler, sys._getframe(1))
+        return signals.set(signalnum, handler)
+
+    def set_wakeup_fd(fd, *, warn_on_full_buffer=True):
+        return signals.wake(fd, warn_on_full_buffer)
+
+    for function in (signal_, set_wakeup_fd):
+        name = function.__name__.rstrip("_")
+        function.__name__ = function.__qualname__ = name
+        setattr(signal, name, function)
+
+
+replace_signal()
 
 
 # ---- exceptions and stacks ----
@@ -293,7 +348,7 @@ def leave_if_child(error):
 
 def shut_down():
     """What the interpreter does at its end, while it can still be waited for."""
-    for step in (threading._shutdown, atexit._run_exitfuncs, flush):
+    for step in (threading._shutdown, atexit._run_exitfuncs, signals.shut_down, flush):
         try:
             step()
         except BaseException as error:

@@ -7,9 +7,9 @@ use std::cell::{Cell, RefCell};
 use std::mem;
 
 use super::class::Method;
-use super::fork;
 use super::object::{Attached, Borrowed, Kind, Object, Raised, Result};
 use super::shim::function;
+use super::{fork, signals};
 use crate::exchange::log::{self, Level, Origin};
 
 /// `sys.stdout`, then `sys.stderr` and `wsgi.errors`: the numbers that bootstrap.py uses.
@@ -112,6 +112,7 @@ pub(super) fn functions() -> Vec<Method> {
     vec![
         function!(c"_write", write_function, c"Add text or bytes to stream 0 (stdout) or 1 (stderr)."),
         function!(c"_flush", flush_function, c"Write out the unfinished line of a stream."),
+        function!(c"_watch_signals", signals::watch_function, c"The descriptor for signal.set_wakeup_fd."),
         function!(c"_log", log_function, c"Write a record at one of nginx's levels, 1 (emerg) to 8 (debug)."),
     ]
 }

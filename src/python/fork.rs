@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::Once;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// This process is a fork of the worker.
 static CHILD: AtomicBool = AtomicBool::new(false);
@@ -22,6 +22,7 @@ pub(super) fn is_child() -> bool {
 pub(super) fn watch() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
+        note_signals();
         // SAFETY: the handlers do what is allowed round a fork of a process with threads.
         unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
     });
@@ -54,24 +55,35 @@ extern "C" fn in_child() {
     in_parent();
 }
 
+/// The signals that nginx had handlers for when Python started, a bit for each.
+static OF_NGINX: AtomicU64 = AtomicU64::new(0);
+
+/// A crash handler, if there is one, is of use in a child, too.
+const CRASHES: [i32; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGABRT];
+
+/// The action of a signal, if there is such a signal.
+fn action(signal: i32) -> Option<libc::sigaction> {
+    let mut action = MaybeUninit::uninit();
+    // SAFETY: sigaction is async-signal-safe and fills `action` when it succeeds.
+    unsafe { (libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) == 0).then(|| action.assume_init()) }
+}
+
+fn note_signals() {
+    let is_handled = |signal: &i32| action(*signal).is_some_and(|action| action.sa_sigaction > libc::SIG_IGN);
+    let signals = (1..32).filter(|signal| !CRASHES.contains(signal)).filter(is_handled);
+    OF_NGINX.store(signals.fold(0, |all, signal| all | 1 << signal), Ordering::Relaxed);
+}
+
 fn reset_signals() {
     // nginx's handlers only note a signal for an event loop that does not run here: a child that keeps them
-    // cannot be terminated. As with exec, what was ignored stays ignored. Crash handlers stay, too.
-    const CRASHES: [i32; 7] =
-        [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGABRT, libc::SIGKILL, libc::SIGSTOP];
-    for signal in (1..32).filter(|signal| !CRASHES.contains(signal)) {
-        let mut action = MaybeUninit::<libc::sigaction>::uninit();
-        // SAFETY: sigaction is async-signal-safe and fills `action` when it succeeds.
-        unsafe {
-            if libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) != 0 {
-                continue;
-            }
-            let mut action = action.assume_init();
-            if action.sa_sigaction != libc::SIG_DFL && action.sa_sigaction != libc::SIG_IGN {
-                action.sa_sigaction = libc::SIG_DFL;
-                action.sa_flags = 0;
-                libc::sigaction(signal, &action, ptr::null_mut());
-            }
+    // cannot be terminated. As with exec, what was ignored stays ignored; and what the application handles, it handles.
+    let of_nginx = OF_NGINX.load(Ordering::Relaxed);
+    for signal in (1..32).filter(|signal| of_nginx & 1 << signal != 0) {
+        if let Some(mut action) = action(signal) {
+            action.sa_sigaction = libc::SIG_DFL;
+            action.sa_flags = 0;
+            // SAFETY: as above.
+            unsafe { libc::sigaction(signal, &action, ptr::null_mut()) };
         }
     }
 }

@@ -14,7 +14,7 @@ use pyo3_ffi as ffi;
 use super::graveyard::Graveyard;
 use super::interpreter::{self, Interpreter, Python};
 use super::object::Attached;
-use super::{errors, fork, init, role};
+use super::{errors, fork, init, role, signals};
 use crate::exchange::Exchange;
 use crate::exchange::log::{self, Level, Origin};
 use crate::exchange::spec::Spec;
@@ -41,6 +41,8 @@ pub struct BuildInfo {
 enum Command {
     /// Much lies in the graveyard.
     Clear,
+    /// Run the application's handlers of signals that have come.
+    Signals,
     /// Log where a call is.
     LogStack(Arc<Exchange>, String),
     /// Raise an exception in a call.
@@ -74,13 +76,16 @@ impl Main {
         let (commands, inbox) = mpsc::channel();
         let (finished, done) = mpsc::channel();
         let phase = Arc::new(AtomicU8::new(RUNNING));
-        let poke = commands.clone();
+        let (poke, look) = (commands.clone(), commands.clone());
         let graveyard = Graveyard::new(Box::new(move || {
             let _ = poke.send(Command::Clear);
         }));
         let for_main = Arc::clone(&phase);
         let thread = thread::Builder::new().name("python-main".into()).stack_size(STACK).spawn(move || {
             fork::watch();
+            signals::set_look(move || {
+                let _ = look.send(Command::Signals);
+            });
             let (main, interpreter) = MainThread::initialise(&spec, &build, graveyard);
             let mut threads = ready(&interpreter);
             let deadline = main.serve(&interpreter, &inbox, &mut threads);
@@ -193,6 +198,7 @@ impl MainThread {
                     self.attached(|py| interpreter.graveyard.clear(py));
                 }
                 Ok(Command::Clear) => {}
+                Ok(Command::Signals) => self.handle_signals(interpreter),
                 Ok(Command::LogStack(exchange, why)) => self.log_stack(interpreter, &exchange, &why),
                 Ok(Command::Interrupt(exchange)) => self.interrupt(interpreter, &exchange),
                 Ok(Command::Spawn(spawn)) => threads.extend(spawn(interpreter)),
@@ -203,6 +209,18 @@ impl MainThread {
                 },
             }
         }
+    }
+
+    fn handle_signals(&self, interpreter: &Interpreter) {
+        let Ok(python) = &interpreter.python else { return };
+        self.attached(|py| {
+            if let Err(raised) = py.check_signals() {
+                let text = python.functions.describe.get(py).call(&[raised.value()]).and_then(|text| text.to_text());
+                let text = text.unwrap_or_else(|_| raised.value().type_name());
+                errors::write(Level::Error, format!("exception in a signal handler\n{text}").as_bytes());
+            }
+            errors::flush_lines();
+        });
     }
 
     fn log_stack(&self, interpreter: &Interpreter, exchange: &Exchange, why: &str) {

@@ -23,8 +23,10 @@ mod input;
 mod interpreter;
 mod main_thread;
 mod object;
+mod probe;
 mod role;
 mod shim;
+mod signals;
 mod start_response;
 mod switch_interval;
 #[cfg(test)]
@@ -36,6 +38,7 @@ pub use closing::Summon;
 pub use init::version;
 pub use interpreter::Interpreter;
 pub use main_thread::{BuildInfo, Main, Spawn};
+pub use probe::{Probe, probe};
 pub use role::forbid_on_this_thread;
 pub use thread::Thread;
 pub use virtualenv::check_virtualenv;

@@ -9,10 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::interpreter::Functions;
 use super::object::Attached;
-use crate::exchange::spec::SwitchInterval as Setting;
+use crate::exchange::spec::{LONG_SWITCH_INTERVAL as LONG, SwitchInterval as Setting};
 
-/// CPython's default, in microseconds.
-const LONG: u32 = 5000;
 /// In microseconds. Beside two calls that compute for 50 ms, hello's p50 is 2 ms and the computing calls lose 5 % (less
 /// than 100 us would cost them 10 %).
 const SHORT: u32 = 500;
@@ -34,11 +32,7 @@ impl SwitchInterval {
 
     /// In microseconds.
     fn current(&self) -> u32 {
-        match self.setting {
-            Setting::Fixed(interval) => interval,
-            Setting::Auto if self.is_short() => SHORT,
-            Setting::Auto => LONG,
-        }
+        if self.is_short() { SHORT } else { self.setting.longest() }
     }
 
     fn is_short(&self) -> bool {

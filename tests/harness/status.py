@@ -12,6 +12,7 @@ LOCATIONS = """
     location = /status { wsgi_status; }
     location = /metrics { wsgi_status prometheus; }
     location = /page { wsgi_status html; }
+    location = /active { return 200 $wsgi_active; }
     location /gate/ { wsgi_pass gates; }
     location /small/ { wsgi_pass gates pool=small; }
     location /impatient/ { wsgi_queue_timeout 300ms; wsgi_pass gates; }

@@ -7,7 +7,7 @@ use std::ptr;
 use nginx_sys::*;
 use ngx::ngx_string;
 
-use super::{LocConf, app_block, setters};
+use super::{LocConf, MainConf, app_block, setters};
 
 const MAIN: ngx_uint_t = NGX_HTTP_MAIN_CONF as ngx_uint_t;
 const LOCATION: ngx_uint_t = NGX_HTTP_LOC_CONF as ngx_uint_t;
@@ -48,13 +48,17 @@ const fn location_command(name: ngx_str_t, where_and_args: ngx_uint_t, set: Sett
 }
 
 /// Every directive of the module; docs/directives.md has an entry for each.
-pub(crate) static mut COMMANDS: [ngx_command_t; 28] = [
+pub(crate) static mut COMMANDS: [ngx_command_t; 29] = [
     location_command(ngx_string!("wsgi_pass"), LOCATION | IN_IF_AND_LIMIT | TAKE12, setters::pass, 0),
     main_command(ngx_string!("wsgi_app"), BLOCK | TAKE1, app_block::app),
     main_command(ngx_string!("wsgi_pool"), TWO_OR_MORE, setters::pool),
     main_command(ngx_string!("wsgi_path"), ONE_OR_MORE, setters::path),
     main_command(ngx_string!("wsgi_virtualenv"), TAKE1, setters::virtualenv),
     main_command(ngx_string!("wsgi_switch_interval"), TAKE1, setters::switch_interval),
+    ngx_command_t {
+        offset: offset_of!(MainConf, gil_timeout),
+        ..main_command(ngx_string!("wsgi_gil_timeout"), TAKE1, ngx_conf_set_msec_slot)
+    },
     location_command(ngx_string!("wsgi_param"), ANYWHERE | TAKE23, setters::param, 0),
     location_command(
         ngx_string!("wsgi_queue_timeout"),

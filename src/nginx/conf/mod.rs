@@ -35,6 +35,8 @@ pub(crate) struct MainConf {
     virtualenv: Option<PathBuf>,
     /// `wsgi_switch_interval`.
     switch_interval: Option<spec::SwitchInterval>,
+    /// `wsgi_gil_timeout`, in milliseconds, or [`UNSET`].
+    gil_timeout: ngx_msec_t,
     /// Every `wsgi_pass`, in the order in which they were read.
     passes: Vec<Pass>,
     /// What the passes come to; made by [`resolve`].
@@ -129,6 +131,11 @@ impl LocConf {
 }
 
 impl MainConf {
+    /// `wsgi_gil_timeout`, in milliseconds; 0: none.
+    pub(crate) fn gil_timeout(&self) -> ngx_msec_t {
+        if self.gil_timeout == UNSET { 60_000 } else { self.gil_timeout }
+    }
+
     /// The `wsgi_pass` that `location` has, if any.
     pub(crate) fn pass(&self, location: &LocConf) -> Option<&Pass> {
         self.passes.get(location.pass)
@@ -153,6 +160,7 @@ pub(crate) unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_
         path: Vec::new(),
         virtualenv: None,
         switch_interval: None,
+        gil_timeout: UNSET,
         passes: Vec::new(),
         spec: spec::Spec::default(),
         board: None,

@@ -61,5 +61,8 @@ off_t wsgi_buf_size(ngx_buf_t *b);
 /* Takes the listening sockets that workers share out of this worker's event loop, or puts them back. */
 void wsgi_set_accepting(ngx_uint_t accepting);
 
+/* Whether no client is being served: all connections of clients are idle. */
+ngx_uint_t wsgi_is_idle(void);
+
 /* In a child that the application forked: closes the worker's sockets, which are the worker's alone. */
 void wsgi_close_connections(void);

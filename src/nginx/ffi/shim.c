@@ -189,6 +189,26 @@ wsgi_set_accepting(ngx_uint_t accepting)
 }
 
 
+ngx_uint_t
+wsgi_is_idle(void)
+{
+    ngx_uint_t         i;
+    ngx_connection_t  *c;
+
+    c = ngx_cycle->connections;
+
+    /* Connections of clients and to upstreams have a pool; listening sockets and our own have none. */
+
+    for (i = 0; i < ngx_cycle->connection_n; i++) {
+        if (c[i].fd != (ngx_socket_t) -1 && c[i].pool && !c[i].idle && !c[i].read->channel) {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
 void
 wsgi_close_connections(void)
 {

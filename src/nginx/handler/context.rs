@@ -122,7 +122,7 @@ pub(crate) unsafe fn context_of(r: *const ngx_http_request_t) -> Option<Held> {
 ///
 /// # Safety
 /// `context` must be one that a pool holds at this moment.
-pub(super) unsafe fn hold(context: *const c_void) -> Held {
+pub(in crate::nginx) unsafe fn hold(context: *const c_void) -> Held {
     let context = context.cast::<Context>();
     // SAFETY: it came from an Rc, of which the pool has a reference.
     unsafe {

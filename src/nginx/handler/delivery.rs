@@ -83,6 +83,7 @@ impl Context {
             self.finish(head.status as ngx_int_t);
             return None;
         }
+        self.close_if_paused();
         self.buffering.set(wishes.buffering.unwrap_or(location.buffering != 0));
         // SAFETY: as above.
         let rc = unsafe {

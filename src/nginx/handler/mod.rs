@@ -19,12 +19,14 @@ use crate::exchange::{Exchange, Terms, now};
 use crate::nginx::conf::{self, LocConf};
 use crate::nginx::ffi::{
     DONE, ERROR, OK, guard, wsgi_count, wsgi_discard_body, wsgi_request_body_no_buffering, wsgi_set_count,
-    wsgi_set_log_request, wsgi_set_request_body_no_buffering,
+    wsgi_set_keepalive, wsgi_set_log_request, wsgi_set_request_body_no_buffering,
 };
+use crate::nginx::overdue::ALL_LOST;
 use crate::nginx::worker::{Worker, close_on_exec_of, worker};
 use crate::nginx::{body, headers, log, output, request, waker};
-pub(crate) use context::{Context, context_of};
-use context::{attach, hold};
+use context::attach;
+pub(in crate::nginx) use context::hold;
+pub(crate) use context::{Context, Held, context_of};
 
 const INTERNAL_SERVER_ERROR: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
 const SERVICE_UNAVAILABLE: u16 = NGX_HTTP_SERVICE_UNAVAILABLE as u16;
@@ -129,7 +131,8 @@ unsafe fn submit(r: *mut ngx_http_request_t, context: &Context, worker: &Worker)
         let _ = context.exchange.set(Arc::clone(&exchange));
         if let Err(exchange) = worker.submit(exchange) {
             let pool = &main.spec.pools[exchange.pool()];
-            let why = format!("the queue of pool \"{}\" is full: queue={}", pool.name, pool.queue);
+            let full = || format!("the queue of pool \"{}\" is full: queue={}", pool.name, pool.queue);
+            let why = if worker.overdue.is_lost(exchange.pool()) { ALL_LOST.to_owned() } else { full() };
             context.refuse(&why, Outcome::QueueFull);
             return Some(());
         }
@@ -240,6 +243,11 @@ impl Context {
         }
     }
 
+    /// Nothing more is to be done with the exchange, and maybe the request is no more.
+    pub(super) fn is_detached(&self) -> bool {
+        self.detached.get()
+    }
+
     /// The call gave no whole response: an error response, or a response that shows that it was cut off.
     pub(super) fn fail(&self, failure: &Failure, outcome: Outcome) {
         self.count(outcome);
@@ -250,6 +258,7 @@ impl Context {
         if self.head_sent.get() {
             return self.end(ERROR);
         }
+        self.close_if_paused();
         self.count_response(failure.status.into());
         if failure.status == SERVICE_UNAVAILABLE {
             // SAFETY: as above.
@@ -267,6 +276,14 @@ impl Context {
             self.count_response(rc as usize);
         }
         self.end(rc);
+    }
+
+    /// A worker that leaves new connections to its siblings keeps none for a client's next request either.
+    pub(super) fn close_if_paused(&self) {
+        if worker().is_some_and(|worker| worker.accept.is_paused()) {
+            // SAFETY: the request lives.
+            unsafe { wsgi_set_keepalive(self.r, 0) };
+        }
     }
 
     fn end(&self, rc: ngx_int_t) {
@@ -290,6 +307,9 @@ impl Context {
         let interrupt = self.location().interrupt_on_abort != 0;
         if let (true, Some(exchange), Some(worker)) = (interrupt, self.exchange.get(), worker()) {
             worker.interrupt(exchange);
+            if exchange.is_running() {
+                worker.overdue.add(exchange, now(), false);
+            }
         }
         self.detach();
     }
@@ -302,7 +322,10 @@ impl Context {
         if let (Some(exchange), Some(worker)) = (self.exchange.get(), worker()) {
             // Not one that was refused, or that has left the queue: no thread is the freer for it.
             if let Some(began) = exchange.began() {
-                if !exchange.is_running() {
+                if exchange.is_running() {
+                    let (due, interrupt) = self.due(began);
+                    worker.overdue.add(exchange, due, interrupt);
+                } else {
                     worker.accept.ended(exchange.pool());
                 }
                 let until = exchange.ended().unwrap_or_else(now);

@@ -30,7 +30,7 @@ impl Text<'_> {
             "worker_stuck",
             "gauge",
             "Whether all threads of a pool are in calls, and none ends.",
-            |worker| i64::from(worker.how == How::Stuck),
+            |worker| i64::from(worker.state() == "stuck"),
         );
         self.of_workers("worker_start_time_seconds", "gauge", "When the worker began, in Unix time.", |worker| {
             worker.started

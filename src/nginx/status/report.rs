@@ -117,6 +117,7 @@ mod tests {
             tallies[number][2].queued();
             tallies[number][2].begun();
         }
+        places[0].say(How::Free);
         places[2].say(How::Stuck);
         places[3].say(How::Absent);
 

@@ -80,6 +80,12 @@ impl<'py> Attached<'py> {
         Some(Context(context))
     }
 
+    /// Runs the handlers of signals that have come, on the main thread.
+    pub(super) fn check_signals(self) -> Result<'py, c_int> {
+        // SAFETY: attached; an exception of a handler is set when it returns -1.
+        self.check(unsafe { ffi::PyErr_CheckSignals() })
+    }
+
     /// Takes an exception that somebody left behind.
     pub(super) fn stray(self) -> Option<Raised<'py>> {
         // SAFETY: attached.
