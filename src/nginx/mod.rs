@@ -1,7 +1,8 @@
-//! World 1: the event loop. Every line here runs on the thread that nginx calls, but for the log's sink.
+//! World 1: the event loop. Every line here runs on the thread that nginx calls, but for the sinks in `thread_log`.
 
 mod accel;
 mod accept;
+mod backlog;
 mod board;
 mod body;
 mod conf;
@@ -17,6 +18,7 @@ mod request;
 mod setting;
 mod spool;
 mod status;
+mod thread_log;
 mod variables;
 mod waker;
 mod worker;

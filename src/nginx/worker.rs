@@ -15,10 +15,10 @@ use super::accept::Accept;
 use super::board::{self, Board};
 use super::ffi::{guard, wsgi_close_connections};
 use super::handler::Context;
-use super::log::{self, Installed, Records};
 use super::overdue::Overdue;
 use super::status::Report;
-use super::{conf, waker};
+use super::thread_log::{self, Logs};
+use super::{conf, log, waker};
 use crate::Engine;
 use crate::exchange::spec;
 use crate::exchange::tally::{Outcome, Tally};
@@ -35,7 +35,7 @@ const LATE: Duration = Duration::from_millis(1);
 pub(crate) struct Worker {
     engine: Engine,
     pub(crate) news: Arc<News>,
-    pub(crate) log: Installed,
+    pub(crate) log: Logs,
     pub(crate) late_bell: Arc<LateBell>,
     /// Posted when calls have been submitted in this turn of the event loop.
     submitted: UnsafeCell<ngx_event_t>,
@@ -90,7 +90,7 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
     }
     let late = Arc::clone(&late_bell);
     let news = Arc::new(News::with_late_bell(bell(&eventfd), Box::new(move || late.ring())));
-    let log = log::install(cycle, Arc::new(Records::new(bell(&eventfd))));
+    let log = thread_log::install(cycle, bell(&eventfd));
     // SAFETY: registers a function that lives for ever and that only does what is safe after fork().
     unsafe { libc::pthread_atfork(None, None, Some(forked)) };
     let pools = spec.pools.clone();

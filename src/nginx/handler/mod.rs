@@ -119,7 +119,7 @@ unsafe fn submit(r: *mut ngx_http_request_t, context: &Context, worker: &Worker)
             app: pass.app,
             pool: pass.pool,
             window: location.buffers as u64,
-            origin: Origin { connection: (*connection).number, log: (*core).error_log.expose_provenance() },
+            origin: Origin { connection: (*connection).number, sink: Some(worker.log.sink((*core).error_log)) },
             inbox: streamed.then(|| Box::new(Inbox::new(location.buffers))),
             owner: ptr::from_ref(context).expose_provenance(),
         };
