@@ -7,6 +7,7 @@ mod board;
 mod body;
 mod conf;
 mod deadlines;
+mod descriptors;
 mod ffi;
 mod handler;
 mod headers;

@@ -18,7 +18,7 @@ use super::handler::Context;
 use super::overdue::Overdue;
 use super::status::Report;
 use super::thread_log::{self, Logs};
-use super::{conf, log, waker};
+use super::{conf, descriptors, log, waker};
 use crate::Engine;
 use crate::exchange::spec;
 use crate::exchange::tally::{Outcome, Tally};
@@ -74,7 +74,7 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
     let Some(main) = main.filter(|main| !main.spec.apps.is_empty()) else { return };
     super::EVENT_LOOP.with(|flag| flag.set(true));
     crate::forbid_python_here();
-    close_on_exec();
+    descriptors::keep_from_children(cycle);
     leave_children_to_the_application();
 
     let mut spec = main.spec.clone();
@@ -153,25 +153,6 @@ fn eventfd() -> Option<File> {
         -1 => None,
         // SAFETY: as above.
         fd => Some(unsafe { File::from_raw_fd(fd) }),
-    }
-}
-
-/// Keeps the worker's descriptors from the programs that applications start: nginx opens its listening sockets for
-/// a binary upgrade to inherit, and a worker does none. subprocess sees to that itself; os.system and others do not.
-fn close_on_exec() {
-    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
-    let numbers: Vec<RawFd> = open.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-    numbers.into_iter().filter(|&fd| fd > libc::STDERR_FILENO).for_each(close_on_exec_of);
-}
-
-/// As above, for one descriptor.
-pub(crate) fn close_on_exec_of(fd: RawFd) {
-    // SAFETY: plain system calls; a descriptor that is not open is an error without consequence.
-    unsafe {
-        let flags = libc::fcntl(fd, libc::F_GETFD);
-        if flags != -1 && flags & libc::FD_CLOEXEC == 0 {
-            libc::fcntl(fd, libc::F_SETFD, flags | libc::FD_CLOEXEC);
-        }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::nginx::ffi::{
     DONE, ERROR, OK, guard, wsgi_count, wsgi_discard_body, wsgi_request_body_no_buffering, wsgi_set_count,
     wsgi_set_log_request, wsgi_set_request_body_no_buffering,
 };
-use crate::nginx::worker::{Worker, close_on_exec_of, worker};
+use crate::nginx::worker::{Worker, worker};
 use crate::nginx::{body, headers, log, output, request, waker};
 pub(crate) use context::{Context, context_of};
 use context::{attach, hold};
@@ -47,9 +47,6 @@ unsafe fn start(r: *mut ngx_http_request_t) -> ngx_int_t {
     unsafe {
         if attach(r).is_none() {
             return INTERNAL_SERVER_ERROR;
-        }
-        if (*(*r).connection).requests <= 1 {
-            close_on_exec_of((*(*r).connection).fd); // nginx accepts without it
         }
         let location = conf::confs_of_request(r).1;
         if location.pass_request_body == 0 {
