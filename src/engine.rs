@@ -244,9 +244,14 @@ pub(crate) fn python_version() -> &'static str {
     python::version()
 }
 
-/// Whether this Python can use the packages of a virtual environment; if not, why.
-pub(crate) fn check_virtualenv(dir: &Path) -> Result<(), String> {
+/// Whether this Python can use the packages of a virtual environment; if not, why; if so, what to warn of.
+pub(crate) fn check_virtualenv(dir: &Path) -> Result<Option<String>, String> {
     python::check_virtualenv(dir)
+}
+
+/// What this process cannot read of the files that the applications' Python needs.
+pub(crate) fn unreadable_python(spec: &Spec) -> Option<String> {
+    python::unreadable_python(spec)
 }
 
 /// Marks the calling thread as one that must never enter Python: the event loop's.

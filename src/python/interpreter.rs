@@ -19,6 +19,7 @@ use super::init;
 use super::input::Input;
 use super::object::{Attached, Object, Py, Raised, Result};
 use super::start_response::Response;
+use super::virtualenv::unreadable;
 use crate::exchange::spec::{SWITCH_INTERVAL, Spec};
 
 /// The file name that bootstrap.py and loading.py have in tracebacks.
@@ -221,4 +222,10 @@ pub(super) fn executable<'a>(spec: &'a Spec, built_with: &'a Path) -> (Option<Pa
         }
     }
     (built_with.is_file().then(|| built_with.to_path_buf()), virtualenvs)
+}
+
+/// What this process cannot read of the files that the applications' Python needs.
+pub fn unreadable_python(spec: &Spec) -> Option<String> {
+    let (executable, virtualenvs) = executable(spec, Path::new(env!("WSGI_PYTHON_EXECUTABLE")));
+    unreadable(executable.as_deref(), &virtualenvs)
 }

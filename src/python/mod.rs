@@ -33,7 +33,7 @@ mod virtualenv;
 
 pub use closing::Summon;
 pub use init::version;
-pub use interpreter::Interpreter;
+pub use interpreter::{Interpreter, unreadable_python};
 pub use main_thread::{BuildInfo, Main, Spawn};
 pub use role::forbid_on_this_thread;
 pub use thread::Thread;
