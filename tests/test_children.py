@@ -32,7 +32,8 @@ def busy(serve_module):
     """A server with a client of a static file, one whose request is proxied, and one that uploads."""
     server = serve_module(config.site(OPEN, http=INNER))
     with Gate(server, "held") as gate:
-        static, proxied, uploading = (http1.Connection(server.port) for _ in range(3))
+        static, proxied, uploading = connections = [http1.Connection(server.port) for _ in range(3)]
+        http1.Connection.opened.clear()  # they outlast a test
         static.request("/static")
         assert static.response().text == "quick"
         proxied.request("/gates/held")
@@ -41,7 +42,7 @@ def busy(serve_module):
         folder = f"/proc/{server.workers[0]}/fd"
         until(lambda: any("client_body_temp" in link for link in links(folder)), "a temporary file")
         yield server
-        for connection in (static, proxied, uploading):
+        for connection in connections:
             connection.close()
 
 
