@@ -37,7 +37,7 @@ pub(crate) unsafe fn write_for_request(r: *mut ngx_http_request_t, level: Level,
         let mut last: Option<Vec<u8>> = None;
         each_line(record, |line| {
             if let Some(line) = last.replace(line.to_vec()) {
-                write_line(level, log, (*log).connection as u64, &line);
+                write_line(level, log, (*log).connection, &line);
             }
         });
         let last = last.unwrap_or_default();

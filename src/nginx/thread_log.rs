@@ -196,8 +196,7 @@ impl Logs {
                 // SAFETY: the caller's log is one of the configuration.
                 let (level, files) = unsafe { ((*log).log_level, self.files_of(log, cycle)) };
                 let shared = self.shared;
-                let new: &'static ErrorLog =
-                    Box::leak(Box::new(ErrorLog { nginx: log, cycle, level, files, shared }));
+                let new: &'static ErrorLog = Box::leak(Box::new(ErrorLog { nginx: log, cycle, level, files, shared }));
                 logs.insert(log.addr(), new);
                 new
             }
@@ -208,16 +207,21 @@ impl Logs {
     ///
     /// # Safety
     /// `log` must be an error log of `cycle`'s configuration.
-    unsafe fn files_of(&self, log: *mut ngx_log_t, cycle: *const ngx_cycle_t) -> Option<Vec<(usize, &'static LogFile)>> {
+    unsafe fn files_of(
+        &self,
+        log: *mut ngx_log_t,
+        cycle: *const ngx_cycle_t,
+    ) -> Option<Vec<(usize, &'static LogFile)>> {
         // SAFETY: `next` is null or the next output of the same log.
         let outputs = std::iter::successors(unsafe { log.as_ref() }, |output| unsafe { output.next.as_ref() });
-        outputs
-            .map(|output| {
-                // SAFETY: the file of an output without a writer is an open file of the cycle.
-                let file = if output.writer.is_none() { unsafe { self.file(output.file, cycle)? } } else { return None };
-                Some((output.log_level, file))
-            })
-            .collect()
+        let file = |output: &ngx_log_t| {
+            if output.writer.is_some() {
+                return None;
+            }
+            // SAFETY: the file of an output without a writer is an open file of the cycle.
+            Some((output.log_level, unsafe { self.file(output.file, cycle)? }))
+        };
+        outputs.map(file).collect()
     }
 
     /// # Safety
@@ -268,7 +272,10 @@ impl Logs {
         }
         if let Some((count, level)) = taken.dropped {
             let records = if count == 1 { "record" } else { "records" };
-            log::write(level.into(), &format!("{count} log {records} dropped: they came faster than this log takes them"));
+            log::write(
+                level.into(),
+                &format!("{count} log {records} dropped: they came faster than this log takes them"),
+            );
         }
         taken.more
     }

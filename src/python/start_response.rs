@@ -346,7 +346,11 @@ fn early_hints<'py>(call: &Call<'_, 'py, Response>) -> Result<'py, Object<'py>> 
 /// In a child that `os.fork()` made, locks of the exchange may be locked for ever: another thread had them at that moment.
 fn refuse_child(py: Attached<'_>) -> Result<'_, ()> {
     if fork::is_child() {
-        return Err(Raised::new(py, Kind::Runtime, "a child process that os.fork() made cannot answer the worker's request"));
+        return Err(Raised::new(
+            py,
+            Kind::Runtime,
+            "a child process that os.fork() made cannot answer the worker's request",
+        ));
     }
     Ok(())
 }
