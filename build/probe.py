@@ -76,6 +76,7 @@ multiarch = sysconfig.get_config_var("MULTIARCH") or ""
 system = SYSTEM_DIRS + tuple(os.path.join(each, multiarch) for each in SYSTEM_DIRS if multiarch)
 print("version=" + version)
 print("executable=" + os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable))
+print("stdlib=" + sysconfig.get_path("stdlib"))
 print("libdir=" + folder)
 loaded_from = os.path.dirname(os.path.realpath(os.path.join(folder, library)))
 print("rpath=" + ("" if loaded_from in system else loaded_from))

@@ -17,6 +17,7 @@ pub(crate) fn configure() {
         match line.split_once('=') {
             Some(("version", version)) => println!("cargo::rustc-env=WSGI_PYTHON_VERSION={version}"),
             Some(("executable", path)) => println!("cargo::rustc-env=WSGI_PYTHON_EXECUTABLE={path}"),
+            Some(("stdlib", folder)) => println!("cargo::rustc-env=WSGI_PYTHON_STDLIB={folder}"),
             Some(("libdir", folder)) => println!("cargo::rustc-link-search=native={folder}"),
             // The dynamic loader does not look in other than the system's folders by itself.
             Some(("rpath", folder)) if !folder.is_empty() => println!("cargo::rustc-link-arg=-Wl,-rpath,{folder}"),

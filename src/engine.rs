@@ -186,9 +186,8 @@ fn spawn_threads(
     let spawn = |number| {
         let (pool, interpreter, news) = (pool.clone(), Arc::clone(interpreter), Arc::clone(news));
         let thread = thread::Builder::new().name(format!("{}/{number}", spec.name)).stack_size(stack_size);
-        thread.spawn(move || {
-            pool.run_thread(&mut Executor { thread: Thread::new(&interpreter), news, tally, quiet: 0 })
-        })
+        thread
+            .spawn(move || pool.run_thread(&mut Executor { thread: Thread::new(&interpreter), news, tally, quiet: 0 }))
     };
     let mut threads = Vec::with_capacity(spec.threads);
     for number in 0..spec.threads {
@@ -264,9 +263,14 @@ pub(crate) fn python_version() -> &'static str {
     python::version()
 }
 
-/// Whether this Python can use the packages of a virtual environment; if not, why.
-pub(crate) fn check_virtualenv(dir: &Path) -> Result<(), String> {
+/// Whether this Python can use the packages of a virtual environment; if not, why; if so, what to warn of.
+pub(crate) fn check_virtualenv(dir: &Path) -> Result<Option<String>, String> {
     python::check_virtualenv(dir)
+}
+
+/// What this process cannot read of the files that the applications' Python needs.
+pub(crate) fn unreadable_python(spec: &Spec) -> Option<String> {
+    python::unreadable_python(spec)
 }
 
 /// Marks the calling thread as one that must never enter Python: the event loop's.

@@ -22,4 +22,4 @@ pub mod python;
 #[cfg(feature = "module")]
 mod engine;
 #[cfg(feature = "module")]
-use engine::{Engine, check_virtualenv, forbid_python_here, python_version};
+use engine::{Engine, check_virtualenv, forbid_python_here, python_version, unreadable_python};

@@ -1,5 +1,6 @@
 """N threads are N calls at once; a slow call delays nobody; a client that left costs nothing."""
 
+import json
 import time
 
 import pytest
@@ -16,6 +17,8 @@ CONF = (
     location /barrier { wsgi_pass meeting; }
     location /gates/ { wsgi_pass gates; }
     location /one/ { wsgi_pass gates pool=one; }
+    location /line { wsgi_pass script pool=one; }
+    location = /status { wsgi_status; }
     location /static/ { alias @DIR@/static/; }
     location /told { wsgi_pass environ; }
 """
@@ -101,15 +104,19 @@ def test_static_files_do_not_wait_for_the_gil(server):
 def test_first_come_first_served(server):
     """With one thread, the order of calls is that of their coming."""
     with Gate(server, "fifo") as closed:
-        calls = [ask(server, f"/one/{closed.name}")]
+        first = ask(server, f"/one/{closed.name}")
         closed.wait_entered()
-        Gate(server, "order").open()
-        calls += [ask(server, "/one/order") for _ in range(5)]
-    times = []
-    for call in calls:
-        assert call.response().status == 200
-        times.append(time.monotonic())
-    assert times == sorted(times)
+        calls = []
+        for number in range(1, 9):
+            calls.append(ask(server, play(start(), odd("str(time.monotonic_ns()).encode()"), at="/line")))
+            until(lambda: queued(server) == number, "the call waits behind the others")
+    assert first.response().status == 200
+    began = [int(call.response().text) for call in calls]
+    assert began == sorted(began)
+
+
+def queued(server):
+    return json.loads(http1.fetch(server, "/status").text)["pools"]["one"]["queued"]
 
 
 # ---- clients that leave ----

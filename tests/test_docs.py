@@ -130,6 +130,12 @@ def defaults():
     return {f"wsgi_{field}": eval(number) for field, number in rows if f"wsgi_{field}" in TABLE}
 
 
+def test_the_defaults_are_found():
+    """All that a merge sets but flags that are inherited by other means."""
+    inherited = re.findall(r"^    inherit\(&mut conf\.(\w+)", text("src/nginx/conf/mod.rs"), re.M)
+    assert len(inherited) > 10 and {f"wsgi_{field}" for field in inherited} & set(TABLE) == set(defaults())
+
+
 @pytest.mark.parametrize("name", defaults())
 def test_default(name):
     said = DIRECTIVES[name].default

@@ -93,3 +93,34 @@ def test_control_characters_are_spelt_out(server):
 def test_the_streams_behave_like_files(server, name):
     response = http1.fetch(server, f"/main/file?{name}")
     assert response.text == "ok", response.text
+
+
+KEPT = """
+import logging, sys
+kept = {"out": sys.stdout, "err": sys.stderr}
+logging.getLogger("early").addHandler(logging.StreamHandler(sys.stdout))
+"""
+
+
+@pytest.mark.parametrize("stream, level", [("out", "notice"), ("err", "error"), ("logging", "notice")])
+def test_streams_that_sitecustomize_keeps_write_to_the_log(serve, tmp_path, stream, level):
+    (tmp_path / "sitecustomize.py").write_text(KEPT)
+    server = serve(config.site("location / { wsgi_pass kept; }"), main=f"env PYTHONPATH={tmp_path};")
+    assert http1.fetch(server, f"/?{stream}").text == "ok"
+    line = server.wait_log(f"[^\\n]*a word by the kept {stream}[^\\n]*")[0]
+    assert f"[{level}]" in line and ": *" in line
+
+
+def test_tzset_moves_nginx_s_times(serve):
+    """docs/deploying.md says so: the C library has one time zone for a process."""
+    server = serve(config.site("location / { wsgi_pass zone; } location /static { return 200; access_log @DIR@/zone.log zone; }",
+                               http="log_format zone '$time_local';"), main="env TZ=UTC;")
+    zone = server.dir / "zone.log"
+
+    def ends_with(offset):
+        http1.fetch(server, "/static")
+        return zone.exists() and zone.read_text().rstrip().endswith(offset)
+
+    until(lambda: ends_with("+0000"), "nginx's own zone")
+    assert http1.fetch(server, "/?XYZ-5").text == "ok"
+    until(lambda: ends_with("+0500"), "the application's zone")

@@ -102,13 +102,11 @@ def test_more_than_was_said_is_cut(server, shape, steps):
     with http1.Connection(server.port) as connection:
         connection.request(play(start(headers={"Content-Length": "3"}), *steps, shape=shape))
         response = connection.response()
-        assert response.status in (200, 500)
-        if response.status == 200:
-            assert response.text == "abc"
+        assert (response.status, response.text) == (200, "abc")
         assert not connection.buffer
-        if not connection.is_closed(timeout=0.3):
-            connection.request("/hello")
-            assert connection.response().text == "hello\n"
+        connection.request("/hello")
+        assert connection.response().text == "hello\n"
+    server.wait_log(r"\[error\].*longer than its Content-Length of 3")
 
 
 @pytest.mark.parametrize("shape", ["iterator", "generator", "list", "tuple"])
@@ -118,9 +116,10 @@ def test_less_than_was_said_never_looks_complete(server, shape, steps):
     with http1.Connection(server.port) as connection:
         connection.request(play(start(headers={"Content-Length": "10"}), *steps, shape=shape))
         response = connection.response()
-        if response.status == 500:
-            return
-        assert response.status == 200 and not response.complete and b"abc".startswith(response.body)
+        if shape in ("list", "tuple") and steps[0][0] == "yield":
+            assert response.status == 500, "all of it is known before the head goes out"
+        else:
+            assert response.status == 200 and not response.complete and b"abc".startswith(response.body)
     server.wait_log(r"\[error\]")
 
 
@@ -129,5 +128,5 @@ def test_less_than_was_said_resets_the_stream(server, certificate):
     with http2.Connection(server.ports["H2_PORT"], certificate.client("h2")) as connection:
         path = play(start(headers={"Content-Length": "10"}), give("abc"))
         stream = connection.response(connection.request(path, scheme="https"))
-        assert stream.status == 500 or not stream.complete
+        assert stream.status == 200 and not stream.complete
         assert connection.response(connection.request("/hello", scheme="https")).text == "hello\n"

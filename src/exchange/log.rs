@@ -1,5 +1,6 @@
-//! Log records from any thread; the nginx side provides the sink.
+//! Log records from any thread; the nginx side provides the sinks.
 
+use std::fmt::Debug;
 use std::sync::OnceLock;
 
 /// nginx's log levels.
@@ -29,27 +30,28 @@ pub enum Level {
 pub struct Origin {
     /// nginx's connection number (the `*1` of an error log line); 0: none.
     pub connection: u64,
-    /// The sink's own mark for the error log of the request's location; 0: the main one.
-    pub log: usize,
+    /// The error log of the request's location; `None`: the main one.
+    pub sink: Option<&'static dyn Sink>,
 }
 
-/// Writes records. Called from any thread but with the GIL released or not: it must not block for long.
-pub trait Sink: Send + Sync {
-    /// Writes one record, which may have many lines.
-    fn write(&self, level: Level, origin: Origin, record: &[u8]);
+/// An error log. Any thread may write to it, with or without the GIL: it must not block for long.
+pub trait Sink: Debug + Send + Sync {
+    /// Writes one record, which may have many lines, of that connection.
+    fn write(&'static self, level: Level, connection: u64, record: &[u8]);
 }
 
-static SINK: OnceLock<Box<dyn Sink>> = OnceLock::new();
+/// The main error log.
+static MAIN: OnceLock<&'static dyn Sink> = OnceLock::new();
 
-/// Installs the sink, once in a process; a second one is ignored.
-pub fn install(sink: Box<dyn Sink>) {
-    let _ = SINK.set(sink);
+/// Installs the main error log, once in a process; a second one is ignored.
+pub fn install(sink: &'static dyn Sink) {
+    let _ = MAIN.set(sink);
 }
 
-/// Writes a record; to stderr when there is no sink.
+/// Writes a record; to stderr when there is no error log.
 pub fn write(level: Level, origin: Origin, record: &[u8]) {
-    match SINK.get() {
-        Some(sink) => sink.write(level, origin, record),
+    match origin.sink.or_else(|| MAIN.get().copied()) {
+        Some(sink) => sink.write(level, origin.connection, record),
         None => eprintln!("[{level:?}] {}", String::from_utf8_lossy(record)),
     }
 }

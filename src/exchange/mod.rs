@@ -18,7 +18,7 @@ mod spare;
 pub mod spec;
 pub mod tally;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};

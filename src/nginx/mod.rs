@@ -1,4 +1,4 @@
-//! World 1: the event loop. Every line here runs on the thread that nginx calls, but for the log's sink.
+//! World 1: the event loop. Every line here runs on the thread that nginx calls, but for the sinks in `thread_log`.
 
 mod accel;
 mod accept;
@@ -7,12 +7,14 @@ mod board;
 mod body;
 mod conf;
 mod deadlines;
+mod descriptors;
 mod ffi;
 mod gil;
 mod handler;
 mod headers;
 mod leaving;
 mod log;
+mod log_queue;
 mod module;
 mod output;
 mod overdue;
@@ -21,6 +23,7 @@ mod respawn;
 mod setting;
 mod spool;
 mod status;
+mod thread_log;
 mod variables;
 mod waker;
 mod worker;

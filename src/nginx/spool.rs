@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 
 use nginx_sys::*;
 
+use super::descriptors;
 use super::ffi::OK;
 
 /// A temporary file of nginx's, without a name by now; nginx closes it with the request's pool.
@@ -27,7 +28,11 @@ impl Spool {
             let file = ngx_pcalloc(pool, size_of::<ngx_file_t>()).cast::<ngx_file_t>().as_mut()?;
             file.log = (*(*r).connection).log;
             file.fd = -1;
-            (ngx_create_temp_file(file, path, pool, 0, 1, 0) == OK).then_some(Self { file, length: 0 })
+            if ngx_create_temp_file(file, path, pool, 0, 1, 0) != OK {
+                return None;
+            }
+            descriptors::close_on_exec(file.fd);
+            Some(Self { file, length: 0 })
         }
     }
 

@@ -4,7 +4,7 @@ use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
 use std::fs::File;
 use std::io::Write;
 use std::mem::MaybeUninit;
-use std::os::fd::{FromRawFd, RawFd};
+use std::os::fd::FromRawFd;
 use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use super::ffi::{guard, wsgi_close_connections};
 use super::gil::Gil;
 use super::handler::Context;
 use super::leaving::Leaving;
-use super::log::{self, Installed, Records};
 use super::overdue::Overdue;
 use super::status::Report;
-use super::{conf, waker};
+use super::thread_log::{self, Logs};
+use super::{conf, descriptors, log, waker};
 use crate::Engine;
 use crate::exchange::spec;
 use crate::exchange::tally::{Outcome, Tally};
@@ -40,7 +40,7 @@ const LATE: Duration = Duration::from_millis(1);
 pub(crate) struct Worker {
     pub(crate) engine: Engine,
     pub(crate) news: Arc<News>,
-    pub(crate) log: Installed,
+    pub(crate) log: Logs,
     /// For ends of calls that their thread keeps quiet about.
     pub(crate) late_bell: Arc<Alarm>,
     /// For calls that wait behind one that has the turn.
@@ -84,7 +84,7 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
     let Some(main) = main.filter(|main| !main.spec.apps.is_empty()) else { return };
     super::EVENT_LOOP.with(|flag| flag.set(true));
     crate::forbid_python_here();
-    close_on_exec();
+    descriptors::keep_from_children(cycle);
     leave_children_to_the_application();
 
     let mut spec = main.spec.clone();
@@ -102,7 +102,7 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
     let (eventfd, late_bell) = (Arc::new(eventfd), Arc::new(late_bell));
     let late = Arc::clone(&late_bell);
     let news = Arc::new(News::with_late_bell(bell(&eventfd), Box::new(move || late.set(LATE))));
-    let log = log::install(cycle, Arc::new(Records::new(bell(&eventfd))));
+    let log = thread_log::install(cycle, bell(&eventfd));
     // SAFETY: registers a function that lives for ever and that only does what is safe after fork().
     unsafe { libc::pthread_atfork(None, None, Some(forked)) };
     let (pools, gil) = (spec.pools.clone(), Gil::new(main.gil_timeout(), spec.switch_interval.longest()));
@@ -190,25 +190,6 @@ fn eventfd() -> Option<File> {
         -1 => None,
         // SAFETY: as above.
         fd => Some(unsafe { File::from_raw_fd(fd) }),
-    }
-}
-
-/// Keeps the worker's descriptors from the programs that applications start: nginx opens its listening sockets for
-/// a binary upgrade to inherit, and a worker does none. subprocess sees to that itself; os.system and others do not.
-fn close_on_exec() {
-    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
-    let numbers: Vec<RawFd> = open.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-    numbers.into_iter().filter(|&fd| fd > libc::STDERR_FILENO).for_each(close_on_exec_of);
-}
-
-/// As above, for one descriptor.
-pub(crate) fn close_on_exec_of(fd: RawFd) {
-    // SAFETY: plain system calls; a descriptor that is not open is an error without consequence.
-    unsafe {
-        let flags = libc::fcntl(fd, libc::F_GETFD);
-        if flags != -1 && flags & libc::FD_CLOEXEC == 0 {
-            libc::fcntl(fd, libc::F_SETFD, flags | libc::FD_CLOEXEC);
-        }
     }
 }
 

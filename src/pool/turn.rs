@@ -33,13 +33,7 @@ pub(super) struct Turn {
 impl Turn {
     pub(super) fn new(stall: Duration) -> Self {
         let none = || AtomicU64::new(0);
-        Self {
-            since: none(),
-            overlap_until: none(),
-            probe_at: none(),
-            waiter_since: none(),
-            stall: nanoseconds(stall),
-        }
+        Self { since: none(), overlap_until: none(), probe_at: none(), waiter_since: none(), stall: nanoseconds(stall) }
     }
 
     /// The thread that has the lock begins a job: the turn is its.

@@ -109,6 +109,15 @@ def severity(level):
     return DEBUG
 
 
+def take_over_first_streams():
+    """Have the streams that Python began with write to the error log, too: sitecustomize may have kept them."""
+    for number, stream in enumerate((sys.__stdout__, sys.__stderr__)):
+        if type(stream) is io.TextIOWrapper:
+            stream.flush()
+            stream.__init__(Binary(number, stream.name), "utf-8", "backslashreplace", write_through=True)
+
+
+take_over_first_streams()
 errors = Stream(1, "<wsgi.errors>")
 sys.stdout = Stream(0, "<stdout>")
 sys.stderr = Stream(1, "<stderr>")

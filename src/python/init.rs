@@ -8,9 +8,18 @@ use std::path::Path;
 use libc::wchar_t;
 use pyo3_ffi as ffi;
 
+use super::virtualenv::unreadable;
+
 /// Initialises the interpreter; this thread is its main thread then, and attached. `executable` is what
 /// `sys.executable` becomes, and where the standard library and a virtual environment are looked for from.
 pub(super) fn initialise(executable: Option<&Path>) -> Result<(), String> {
+    try_to_initialise(executable).map_err(|reason| match unreadable(executable, &[]) {
+        Some(why) => format!("{reason}: {why}"),
+        None => reason,
+    })
+}
+
+fn try_to_initialise(executable: Option<&Path>) -> Result<(), String> {
     preinitialise()?;
     let mut config = MaybeUninit::<ffi::PyConfig>::uninit();
     // SAFETY: fills all of `config`, which is cleared once below, whatever happens in between.

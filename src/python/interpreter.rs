@@ -20,6 +20,7 @@ use super::input::Input;
 use super::object::{Attached, Object, Py, Raised, Result};
 use super::start_response::Response;
 use super::switch_interval::SwitchInterval;
+use super::virtualenv::unreadable;
 use crate::exchange::spec::{self, Spec};
 
 /// The file name that bootstrap.py and loading.py have in tracebacks.
@@ -227,4 +228,10 @@ pub(super) fn executable<'a>(spec: &'a Spec, built_with: &'a Path) -> (Option<Pa
         }
     }
     (built_with.is_file().then(|| built_with.to_path_buf()), virtualenvs)
+}
+
+/// What this process cannot read of the files that the applications' Python needs.
+pub fn unreadable_python(spec: &Spec) -> Option<String> {
+    let (executable, virtualenvs) = executable(spec, Path::new(env!("WSGI_PYTHON_EXECUTABLE")));
+    unreadable(executable.as_deref(), &virtualenvs)
 }

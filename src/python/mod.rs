@@ -36,7 +36,7 @@ mod virtualenv;
 
 pub use closing::Summon;
 pub use init::version;
-pub use interpreter::Interpreter;
+pub use interpreter::{Interpreter, unreadable_python};
 pub use main_thread::{BuildInfo, Main, Spawn};
 pub use probe::{Probe, probe};
 pub use role::forbid_on_this_thread;

@@ -48,7 +48,8 @@ impl Thread {
         // SAFETY: asks for the number of this very thread.
         let ident = unsafe { ffi::PyThread_get_thread_ident() };
         let interpreter = Arc::clone(interpreter);
-        let mut thread = Self { interpreter, state, ident, attached: false, forced: false, kit: Kit::default(), here: PhantomData };
+        let mut thread =
+            Self { interpreter, state, ident, attached: false, forced: false, kit: Kit::default(), here: PhantomData };
         thread.prepare();
         thread
     }

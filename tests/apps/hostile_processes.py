@@ -162,13 +162,37 @@ def forks(environ, start_response):
 
 
 @case
+def answers_in_a_child(environ, start_response):
+    """What a child gets that answers the request."""
+    write = start_response("200 OK", TEXT)
+    attempts = {
+        "start_response": lambda: start_response("200 OK", TEXT),
+        "write": lambda: write(b"small"),
+        "large_write": lambda: write(b"large" * 100000),
+    }
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            attempts[environ["QUERY_STRING"]]()
+            os.write(writer, b"nothing")
+        except BaseException as error:
+            os.write(writer, f"{type(error).__name__}: {error}".encode())
+        os._exit(0)
+    os.close(writer)
+    ended(child)
+    with open(reader, "rb") as file:
+        return [file.read()]
+
+
+@case
 def forks_and_leaves(environ, start_response):
     """A child that lives on at a gate when the request is over; the answer is its process id."""
     child = os.fork()
     if child:
         return answer(start_response, child)
     gates.wait(environ["test.dir"], environ["QUERY_STRING"])
-    return answer(start_response, "from the child")
+    return [b"from the child"]
 
 
 @case

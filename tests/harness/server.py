@@ -166,9 +166,9 @@ class Server:
     def count(self, pattern, since=None):
         return len(re.findall(pattern, self.log(since)))
 
-    def wait_log(self, pattern, timeout=TIMEOUT):
+    def wait_log(self, pattern, timeout=TIMEOUT, since=None):
         """Waits until the log of the present test matches; returns the match."""
-        return until(lambda: re.search(pattern, self.log()), f"{pattern!r} in the error log", timeout)
+        return until(lambda: re.search(pattern, self.log(since)), f"{pattern!r} in the error log", timeout)
 
     def access(self):
         return self.access_log.read_text(errors="replace").splitlines() if self.access_log.exists() else []

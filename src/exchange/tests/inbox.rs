@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use super::until;
 use crate::exchange::inbox::{Broken, Inbox, PIECE, Read, Taken};
 use crate::exchange::piece::{Piece, Room};
 
@@ -167,9 +168,7 @@ fn where_both_sides_are_fast_more_may_wait() {
     let inbox = Arc::new(Inbox::new(4));
     let reader = Arc::clone(&inbox);
     let thread = std::thread::spawn(move || reader.wait(1));
-    while !inbox.is_awaited() {
-        std::thread::yield_now();
-    }
+    until("the reader waits", || inbox.is_awaited());
     inbox.feed(b"abcd".to_vec());
     inbox.feed(vec![0; 11]);
     assert!(!inbox.is_paused());
@@ -184,9 +183,7 @@ fn a_reader_is_short_of_what_it_waits_for() {
     assert!(!inbox.is_short_of(0), "nobody waits");
     let reader = Arc::clone(&inbox);
     let thread = std::thread::spawn(move || reader.wait(5));
-    while !inbox.is_awaited() {
-        std::thread::yield_now();
-    }
+    until("the reader waits", || inbox.is_awaited());
     inbox.feed(b"ab".to_vec());
     assert!(inbox.is_short_of(2) && !inbox.is_short_of(3));
     inbox.close(Ok(()));
@@ -240,9 +237,7 @@ fn a_reader_waits_for_bytes_and_for_the_end() {
             }
         }
     });
-    while !inbox.is_awaited() {
-        std::thread::yield_now();
-    }
+    until("the reader waits", || inbox.is_awaited());
     for piece in [&b"abc"[..], b"", b"defgh"] {
         inbox.feed(piece.to_vec());
     }
@@ -257,9 +252,7 @@ fn a_reader_that_need_not_wait_makes_nobody_forgotten() {
     inbox.feed(b"ab".to_vec());
     let reader = Arc::clone(&inbox);
     let thread = std::thread::spawn(move || reader.wait(6));
-    while !inbox.is_awaited() {
-        std::thread::yield_now();
-    }
+    until("the reader waits", || inbox.is_awaited());
     inbox.wait(1);
     inbox.feed(b"cdef".to_vec());
     thread.join().unwrap();
@@ -274,9 +267,7 @@ fn who_waits_is_woken_for_several_pieces_at_once() {
             reader.wait(2);
             reader.try_read(&mut [0; 12]).unwrap().0
         });
-        while !inbox.is_awaited() {
-            std::thread::yield_now();
-        }
+        until("the reader waits", || inbox.is_awaited());
         inbox.feed(b"abc".to_vec());
         assert!(inbox.is_awaited() && !thread.is_finished());
         if half_full {
@@ -316,9 +307,7 @@ fn who_waits_for_much_is_not_woken_for_little() {
             reader.wait(wanted);
             reader.try_read(&mut [0; 12]).unwrap().0
         });
-        while !inbox.is_awaited() {
-            std::thread::yield_now();
-        }
+        until("the reader waits", || inbox.is_awaited());
         inbox.feed(b"abcde".to_vec());
         inbox.flush();
         assert!(inbox.is_awaited() && inbox.is_short_of(0));

@@ -4,7 +4,16 @@ mod inbox;
 
 use super::response::Chunk;
 use super::*;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Waits for what another thread does, and fails when it does not.
+pub(crate) fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}: not within 20 s");
+        std::thread::yield_now();
+    }
+}
 
 fn exchange(window: u64) -> (Arc<Exchange>, Arc<News>) {
     let news = Arc::new(News::new(Box::new(|| ())));

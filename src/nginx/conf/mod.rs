@@ -1,5 +1,6 @@
 //! The directives: what they set, how it is inherited.
 
+mod access;
 mod app_block;
 mod commands;
 mod directive;

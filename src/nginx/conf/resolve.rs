@@ -7,6 +7,7 @@ use nginx_sys::*;
 use super::super::board::Board;
 use super::super::ffi::{ERROR, OK, wsgi_conf_error};
 use super::MainConf;
+use super::access::{Unreadable, unreadable};
 use super::directive::main_conf;
 use crate::exchange::spec::{App, Source, Spec, Target};
 
@@ -21,6 +22,15 @@ pub(crate) fn resolve(cf: &mut ngx_conf_t) -> ngx_int_t {
         // SAFETY: `cf` is valid, the message is copied.
         unsafe { wsgi_conf_error(NGX_LOG_EMERG as ngx_uint_t, cf, message.as_ptr(), message.len()) };
         return ERROR;
+    }
+    // SAFETY: `cf` is that of the configuration that has just been read.
+    if let Some(Unreadable { what, is_certain }) = unsafe { unreadable(cf, &main.spec) } {
+        let level = if is_certain { NGX_LOG_EMERG } else { NGX_LOG_WARN };
+        // SAFETY: as above.
+        unsafe { wsgi_conf_error(level as ngx_uint_t, cf, what.as_ptr(), what.len()) };
+        if is_certain {
+            return ERROR;
+        }
     }
     let mut name = ngx::ngx_string!("document_root");
     // SAFETY: `cf` is valid; nginx copies the name when it is new to it and never writes to it.

@@ -195,7 +195,9 @@ fn microseconds(word: &str) -> Option<u32> {
 pub(super) fn checked_virtualenv(directive: &mut Directive<'_>) -> Result<std::path::PathBuf, Refusal> {
     let word = directive.texts()?.into_iter().next().unwrap_or_default();
     let path = directive.full_path(&word);
-    crate::check_virtualenv(&path)?;
+    if let Some(doubt) = crate::check_virtualenv(&path)? {
+        directive.warn(&doubt);
+    }
     Ok(path)
 }
 

@@ -40,8 +40,8 @@ void wsgi_log_write(ngx_uint_t level, ngx_log_t *log, const u_char *data, size_t
 /* Writes a configuration error; nginx adds file and line when `cf` is at one. */
 void wsgi_conf_error(ngx_uint_t level, ngx_conf_t *cf, const u_char *data, size_t len);
 
-/* Whether every writer of `log` is a plain file: the only ones that other threads may use. */
-ngx_uint_t wsgi_log_is_plain(ngx_log_t *log);
+/* As above, to a descriptor; any thread may call it. */
+void wsgi_log_write_fd(ngx_uint_t level, ngx_fd_t fd, ngx_atomic_uint_t connection, const u_char *data, size_t len);
 
 /* Makes `r` the request that the records of its connection's log name. */
 void wsgi_set_log_request(ngx_http_request_t *r);

@@ -40,22 +40,27 @@ wsgi_log_write(ngx_uint_t level, ngx_log_t *log, const u_char *data, size_t len)
 
 
 void
-wsgi_conf_error(ngx_uint_t level, ngx_conf_t *cf, const u_char *data, size_t len)
+wsgi_log_write_fd(ngx_uint_t level, ngx_fd_t fd, ngx_atomic_uint_t connection, const u_char *data, size_t len)
 {
-    ngx_conf_log_error(level, cf, 0, "%*s", len, data);
+    ngx_log_t        log;
+    ngx_open_file_t  file;
+
+    ngx_memzero(&file, sizeof(ngx_open_file_t));
+    file.fd = fd;
+
+    ngx_memzero(&log, sizeof(ngx_log_t));
+    log.log_level = level;
+    log.file = &file;
+    log.connection = connection;
+
+    wsgi_log_write(level, &log, data, len);
 }
 
 
-ngx_uint_t
-wsgi_log_is_plain(ngx_log_t *log)
+void
+wsgi_conf_error(ngx_uint_t level, ngx_conf_t *cf, const u_char *data, size_t len)
 {
-    for ( /* void */ ; log; log = log->next) {
-        if (log->writer) {
-            return 0;
-        }
-    }
-
-    return 1;
+    ngx_conf_log_error(level, cf, 0, "%*s", len, data);
 }
 
 

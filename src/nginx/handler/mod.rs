@@ -22,7 +22,7 @@ use crate::nginx::ffi::{
     wsgi_set_keepalive, wsgi_set_log_request, wsgi_set_request_body_no_buffering,
 };
 use crate::nginx::overdue::ALL_LOST;
-use crate::nginx::worker::{Worker, close_on_exec_of, worker};
+use crate::nginx::worker::{Worker, worker};
 use crate::nginx::{body, headers, log, output, request, waker};
 use context::attach;
 pub(in crate::nginx) use context::hold;
@@ -49,9 +49,6 @@ unsafe fn start(r: *mut ngx_http_request_t) -> ngx_int_t {
     unsafe {
         if attach(r).is_none() {
             return INTERNAL_SERVER_ERROR;
-        }
-        if (*(*r).connection).requests <= 1 {
-            close_on_exec_of((*(*r).connection).fd); // nginx accepts without it
         }
         let location = conf::confs_of_request(r).1;
         if location.pass_request_body == 0 {
@@ -121,7 +118,7 @@ unsafe fn submit(r: *mut ngx_http_request_t, context: &Context, worker: &Worker)
             app: pass.app,
             pool: pass.pool,
             window: location.buffers as u64,
-            origin: Origin { connection: (*connection).number, log: (*core).error_log.expose_provenance() },
+            origin: Origin { connection: (*connection).number, sink: Some(worker.log.sink((*core).error_log)) },
             inbox: streamed.then(|| Box::new(Inbox::new(location.buffers))),
             owner: ptr::from_ref(context).expose_provenance(),
         };

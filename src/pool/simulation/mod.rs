@@ -31,7 +31,11 @@ impl Thread {
     }
 
     /// Runs `work` on a new thread of the system as the simulated thread `number`, when its time comes.
-    fn spawn(world: &Arc<World>, number: usize, work: impl FnOnce(Self) + Send + 'static) -> std::thread::JoinHandle<()> {
+    fn spawn(
+        world: &Arc<World>,
+        number: usize,
+        work: impl FnOnce(Self) + Send + 'static,
+    ) -> std::thread::JoinHandle<()> {
         let thread = Self { world: Arc::clone(world), number };
         std::thread::spawn(move || {
             CURRENT.with(|current| *current.borrow_mut() = Some(thread.clone()));

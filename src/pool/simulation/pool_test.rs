@@ -279,8 +279,12 @@ fn clients() -> impl Strategy<Value = Clients> {
         2 => (2 * MICROSECOND..30 * MICROSECOND).prop_map(|time| vec![Step::Compute(time)]),
         3 => prop::collection::vec(step(), 1..4),
     ];
-    (1..16_usize, steps, think, patience)
-        .prop_map(|(count, steps, think, patience)| Clients { count, steps, think, patience })
+    (1..16_usize, steps, think, patience).prop_map(|(count, steps, think, patience)| Clients {
+        count,
+        steps,
+        think,
+        patience,
+    })
 }
 
 fn workload() -> impl Strategy<Value = Workload> {

@@ -195,7 +195,12 @@ impl World {
     }
 
     /// The thread waits, until then or until it is woken. Once the simulation has failed, its threads end by panics.
-    pub(super) fn wait<'a>(&'a self, mut state: MutexGuard<'a, State>, number: usize, until: Option<u64>) -> MutexGuard<'a, State> {
+    pub(super) fn wait<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        number: usize,
+        until: Option<u64>,
+    ) -> MutexGuard<'a, State> {
         state.threads[number].wake_at = until;
         self.pass_on(&mut state);
         let state = self.until_running(state, number);

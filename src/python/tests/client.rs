@@ -7,6 +7,7 @@ use super::super::Thread;
 use super::harness::{Reply, code, harness};
 use crate::exchange::Job;
 use crate::exchange::response::Fields;
+use crate::exchange::tests::until;
 
 const OK: &str = "start_response('200 OK', [])\n";
 
@@ -55,9 +56,7 @@ environ['wsgi.errors'].write(f'{{event.wait()}} {{event.is_set()}} {{event.wait(
         thread.detach();
         pending.reply()
     });
-    while !exchange.is_running() {
-        thread::yield_now();
-    }
+    until("it runs", || exchange.is_running());
     thread::sleep(Duration::from_millis(20));
     assert!(!run.is_finished());
     exchange.abandon();
@@ -123,9 +122,7 @@ fn hints_without_end_wait_for_the_client() {
     let pending = code("while True: environ['wsgi.early_hints']([('X', 'y' * 1000)])").window(4000).exchange(false);
     let exchange = pending.exchange.clone();
     let run = thread::spawn(move || pending.run());
-    while !exchange.is_full() {
-        thread::yield_now();
-    }
+    until("the window is full", || exchange.is_full());
     thread::sleep(Duration::from_millis(20));
     assert!(!run.is_finished());
     exchange.abandon();

@@ -18,17 +18,16 @@ use crate::exchange::{Delivery, Exchange, Job, News, Terms};
 /// The applications of most tests: one per function of this file.
 const CASES: &str = include_str!("cases.py");
 
-/// What has been logged.
-struct Recorder(Mutex<Vec<(Level, Origin, String)>>);
+/// What has been logged: at which level, of which connection.
+#[derive(Debug)]
+struct Recorder(Mutex<Vec<(Level, u64, String)>>);
 
 static RECORDER: Recorder = Recorder(Mutex::new(Vec::new()));
 
-struct ToRecorder;
-
-impl Sink for ToRecorder {
-    fn write(&self, level: Level, origin: Origin, record: &[u8]) {
+impl Sink for Recorder {
+    fn write(&'static self, level: Level, connection: u64, record: &[u8]) {
         let record = String::from_utf8_lossy(record).into_owned();
-        RECORDER.0.lock().unwrap_or_else(PoisonError::into_inner).push((level, origin, record));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((level, connection, record));
     }
 }
 
@@ -41,7 +40,7 @@ pub(super) fn records(connection: u64) -> Vec<(Level, String)> {
 /// As [`records`], with that.
 pub(super) fn whole_records(connection: u64) -> Vec<(Level, String)> {
     let all = RECORDER.0.lock().unwrap_or_else(PoisonError::into_inner);
-    all.iter().filter(|(_, origin, _)| origin.connection == connection).map(|(l, _, r)| (*l, r.clone())).collect()
+    all.iter().filter(|(_, of, _)| *of == connection).map(|(l, _, r)| (*l, r.clone())).collect()
 }
 
 /// Where this process keeps its files, until it ends.
@@ -90,7 +89,7 @@ pub(super) struct Harness {
 impl Harness {
     /// Starts an interpreter; once in a process.
     pub(super) fn start(apps: Vec<App>) -> Self {
-        log::install(Box::new(ToRecorder));
+        log::install(&RECORDER);
         let names = apps.iter().enumerate().map(|(index, app)| (app.name.clone(), index)).collect();
         let pool = |name: &str, threads| Pool { name: name.into(), threads, queue: 10, stack_size: 0 };
         let pools = vec![pool("default", 4), pool("single", 1)];
@@ -220,7 +219,7 @@ impl Ask {
             };
             News::with_late_bell(bell(), bell())
         });
-        let origin = Origin { connection: number, log: 0 };
+        let origin = Origin { connection: number, sink: None };
         let terms = Terms { app: self.app, pool: self.pool, window: self.window, origin, inbox: self.inbox, owner: 1 };
         let exchange = Exchange::new(self.request, terms, Arc::clone(&news));
         Pending { harness: self.harness, exchange, deliveries, number, _news: news }

@@ -11,6 +11,7 @@ use super::harness::{Ask, Reply, code, harness};
 use crate::exchange::Exchange;
 use crate::exchange::body::Segment;
 use crate::exchange::inbox::Broken;
+use crate::exchange::tests::until;
 
 const TEXT: &str = "one\ntwo\n\nlast line without end";
 
@@ -238,9 +239,7 @@ fn feed(pieces: &'static [&'static [u8]]) -> impl Fn(&Exchange) + Send + 'static
         let inbox = exchange.inbox().unwrap();
         for piece in pieces {
             inbox.feed(piece.to_vec());
-            while inbox.is_paused() && !inbox.resume() && exchange.ended().is_none() {
-                thread::yield_now();
-            }
+            until("there is room", || !inbox.is_paused() || inbox.resume() || exchange.ended().is_some());
         }
         inbox.close(Ok(()));
     }

@@ -3,6 +3,7 @@
 use super::harness::{Reply, code, records, whole_records};
 use crate::exchange::log::Level;
 use crate::exchange::names;
+use crate::exchange::tests::until;
 
 fn run(source: &str) -> Vec<(Level, String)> {
     let reply: Reply = code(&format!("import sys, logging\n{source}\nstart_response('200 OK', [])\nreturn []")).run();
@@ -117,9 +118,7 @@ thread.start(); thread.join()");
     assert_eq!(records_of_call, []);
     assert!(records(0).contains(&(Level::Notice, "from a thread of mine".into())));
     // The rest comes with the thread's very end, which join() does not wait for.
-    while !records(0).contains(&(Level::Notice, "and unfinished".into())) {
-        std::thread::yield_now();
-    }
+    until("the rest is logged", || records(0).contains(&(Level::Notice, "and unfinished".into())));
 }
 
 #[test]

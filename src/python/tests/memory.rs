@@ -6,6 +6,7 @@ use std::thread;
 use super::super::Thread;
 use super::harness::{code, harness, new_thread, pending};
 use crate::exchange::response::{Chunk, End, Part};
+use crate::exchange::tests::until;
 use crate::exchange::{Exchange, Job};
 
 const OK: &str = "start_response('200 OK', [])\n";
@@ -28,9 +29,7 @@ class Big(bytes):
     let reply = code(&format!("{OK}return [b'z' * (3 << 20)]")).run();
     assert_eq!(reply.body().len(), 3 << 20);
     drop(reply);
-    while graveyard.len() != 0 {
-        thread::yield_now();
-    }
+    until("the graveyard is empty", || graveyard.len() == 0);
 }
 
 /// How much memory Python has allocated, in blocks, after a full collection.
@@ -81,9 +80,7 @@ fn memory_lent_for_a_body_is_read_or_released() {
         let inbox = exchange.inbox().unwrap();
         let mut lent = 0;
         for number in 0..12 {
-            while number < 8 && !inbox.is_short_of(0) && exchange.ended().is_none() {
-                thread::yield_now();
-            }
+            until("the body is waited for", || number >= 8 || inbox.is_short_of(0) || exchange.ended().is_some());
             let mut piece = inbox.spare(0);
             lent += usize::from(piece.is_lent());
             // SAFETY: it has room for so many.
