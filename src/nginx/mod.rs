@@ -2,11 +2,13 @@
 
 mod accel;
 mod accept;
+mod auth_basic;
 mod board;
 mod body;
 mod conf;
 mod deadlines;
 mod ffi;
+mod fields;
 mod handler;
 mod headers;
 mod log;
