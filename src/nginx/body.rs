@@ -125,7 +125,9 @@ unsafe fn receive(r: *mut ngx_http_request_t, receiving: &mut Piece, inbox: &Inb
     loop {
         // SAFETY: as the caller vouches.
         unsafe {
-            let came = consume(r, receiving, inbox);
+            let Some(came) = consume(r, receiving, inbox) else {
+                return Next::Error(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t);
+            };
             if wsgi_reading_body(r) == 0 {
                 inbox.feed(mem::take(receiving)); // nginx has no more to receive into it
                 inbox.close(Ok(()));
@@ -159,14 +161,14 @@ unsafe fn receive(r: *mut ngx_http_request_t, receiving: &mut Piece, inbox: &Inb
     }
 }
 
-/// Takes what nginx has read, and gives its buffers back. False: that is nothing.
+/// Takes what nginx has read, and gives its buffers back. False: that is nothing; `None`: there is no memory for it.
 ///
 /// A client that sends fast is read with memory of the inbox's, which goes there when it is full; else bytes are copied.
 ///
 /// # Safety
 /// As [`receive`].
-unsafe fn consume(r: *mut ngx_http_request_t, receiving: &mut Piece, inbox: &Inbox) -> bool {
-    let (mut copied, before) = (Vec::new(), receiving.len());
+unsafe fn consume(r: *mut ngx_http_request_t, receiving: &mut Piece, inbox: &Inbox) -> Option<bool> {
+    let (mut copied, before) = (Vec::<u8>::new(), receiving.len());
     // SAFETY: as the caller vouches; the chain's links and buffers live as long as the request, and a buffer that is
     // empty is one that nginx reads into again. What begins where the next byte is received has been received there.
     unsafe {
@@ -179,6 +181,7 @@ unsafe fn consume(r: *mut ngx_http_request_t, receiving: &mut Piece, inbox: &Inb
             if is_next && copied.is_empty() && length <= receiving.room() - receiving.len() {
                 receiving.grow(length);
             } else if length > 0 {
+                copied.try_reserve(length).ok()?;
                 copied.extend_from_slice(slice::from_raw_parts(buf.pos, length));
             }
             buf.pos = buf.last;
@@ -201,7 +204,7 @@ unsafe fn consume(r: *mut ngx_http_request_t, receiving: &mut Piece, inbox: &Inb
                 receive_into(body, receiving);
             }
         }
-        came
+        Some(came)
     }
 }
 

@@ -75,8 +75,10 @@ class Connection:
         return number
 
     def send(self, number, data, end=True):
-        """Sends body bytes as the server's flow control allows."""
+        """Sends body bytes as the server's flow control allows, until it has answered without them."""
         while data:
+            if self.streams[number].ended:
+                return
             room = min(self.h2.local_flow_control_window(number), self.h2.max_outbound_frame_size)
             if room == 0:
                 self._receive()
