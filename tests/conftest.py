@@ -12,6 +12,10 @@ from harness import artifacts, config, http1  # noqa: E402
 from harness.server import Server  # noqa: E402
 
 
+# Tests of what this nginx was built without.
+collect_ignore = [] if artifacts.missing() or artifacts.has_http_3() else ["test_http3.py"]
+
+
 def pytest_sessionstart(session):
     reason = artifacts.missing()
     if reason:

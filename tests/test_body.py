@@ -9,6 +9,7 @@ import pytest
 
 from harness import config, http1, http2
 from harness.gate import Gate
+from harness.script import fail, give, play, start
 from harness.waiting import until
 
 LOCATIONS = """
@@ -25,6 +26,13 @@ LOCATIONS = """
     location /small { client_max_body_size 100; wsgi_pass gates; }
     location /gate { wsgi_param test.dir @DIR@; wsgi_pass gates pool=one; }
     location /one { wsgi_pass body pool=one; }
+    location /proxied { proxy_request_buffering off; proxy_pass http://unix:@DIR@/nobody; error_page 502 = @body; }
+    location /proxied-whole { proxy_pass http://unix:@DIR@/nobody; error_page 502 = @body; }
+    location /proxied-page { proxy_request_buffering off; proxy_pass http://unix:@DIR@/nobody; error_page 502 = /; }
+    location @body { wsgi_pass body; }
+    location /discards { wsgi_pass_request_body off; wsgi_pass script; }
+    location /consumes { wsgi_request_buffering off; wsgi_pass script; }
+    location /early { wsgi_request_buffering off; wsgi_pass script; }
     location = /active { return 200 $wsgi_active; }
 """
 
@@ -216,6 +224,75 @@ def test_concurrent_bodies_are_not_mixed(server):
     for thread in threads:
         thread.join()
     assert not failures
+
+
+# ---- bodies that another module has read ----
+
+
+@pytest.mark.parametrize("port", ["PORT", "H2_PORT"])
+def test_a_body_that_a_proxy_has_begun_to_pass_on_is_not_there(server, port):
+    """What it has taken cannot be had again: an error, and no call with less."""
+    server.expect("connect\\(\\) to unix")
+    body = noise(100_000)
+    port = server.ports[port]
+    if port == server.port:
+        response = http1.fetch(server, "/proxied", "POST", body=body)
+    else:
+        response = http2.fetch(port, "/proxied", "POST", [("content-length", str(len(body)))], body)
+    assert response.status == 500
+    server.wait_log("another module has read the request body")
+
+
+@pytest.mark.parametrize("path, size", [("/proxied-whole", 100_000), ("/proxied-whole", 10), ("/proxied", 10)])
+def test_a_body_that_a_proxy_has_read_whole_is_there(server, path, size):
+    server.expect("connect\\(\\) to unix")
+    body = noise(size)
+    check(http1.fetch(server, path, "POST", body=body), body)
+
+
+def test_a_redirect_that_makes_it_a_get_leaves_the_body_behind(server):
+    server.expect("connect\\(\\) to unix")
+    got = check(http1.fetch(server, "/proxied-page", "POST", body=noise(100_000)), b"")
+    assert got["content_length"] == "0"
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+@pytest.mark.parametrize("path", ["/discards", "/consumes"])
+def test_a_body_that_is_gone_with_the_first_application(server, path, size):
+    """X-Accel-Redirect to a named location keeps the method."""
+    there = path == "/consumes" and size == 10  # nginx had it whole, and has kept it
+    target = play(start(headers={"X-Accel-Redirect": "@body"}), at=path)
+    response = http1.fetch(server, target, "POST", body=noise(size))
+    assert response.status == (200 if there else 500)
+
+
+# ---- early answers ----
+
+
+def test_an_early_answer_says_that_the_connection_ends(server):
+    with http1.Connection(server.port) as connection:
+        connection.request(play(start(), give("no"), at="/early"), "POST", {"Content-Length": "100000"}, b"x" * 100)
+        response = connection.response()
+        assert (response.status, response.text, response.get("Connection")) == (200, "no", "close")
+        assert connection.is_closed()
+
+
+def test_an_early_error_says_so_too(server):
+    server.expect("Traceback")
+    with http1.Connection(server.port) as connection:
+        connection.request(play(fail(), at="/early"), "POST", {"Content-Length": "100000"}, b"x" * 100)
+        response = connection.response()
+        assert (response.status, response.get("Connection")) == (500, "close")
+        assert connection.is_closed()
+
+
+def test_an_answer_to_a_whole_body_leaves_the_connection_open(server):
+    with http1.Connection(server.port) as connection:
+        for _ in range(2):
+            connection.request("/streamed", "POST", body=noise(100_000))
+            response = connection.response()
+            assert response.get("Connection") == "keep-alive"
+            check(response, noise(100_000))
 
 
 # ---- limits and interim answers ----

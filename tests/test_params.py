@@ -30,6 +30,7 @@ server {
         wsgi_param BYTES $arg_bytes;
         wsgi_pass environ;
     }
+    location /fieldless { wsgi_pass_request_headers off; wsgi_param HTTP_X_SET by-nginx; wsgi_pass environ; }
     location /overrides {
         wsgi_param SERVER_NAME other.example;
         wsgi_param HTTPS on;
@@ -99,6 +100,16 @@ def test_a_param_overrides_what_nginx_would_say(server):
 
 def test_https_by_param_is_the_scheme(server):
     assert environ(server, "/overrides")["wsgi.url_scheme"] == "https"
+
+
+def test_without_the_header_fields_the_body_keeps_its_type_and_length(server):
+    """As with uwsgi_pass, where these are parameters."""
+    headers = {"Content-Type": "application/json", "X-Other": "1", "Cookie": "a=1"}
+    for target in ("/fieldless", "http://abs.example/fieldless"):
+        response = http1.fetch(server, target, "POST", headers, b'{"a": 1}')
+        got = json.loads(response.text)["environ"]
+        assert (got["CONTENT_TYPE"], got["CONTENT_LENGTH"]) == ("application/json", "8")
+        assert [key for key in got if key.startswith("HTTP_")] == ["HTTP_X_SET"]
 
 
 def test_a_param_overrides_a_header_and_an_empty_one_removes_it(server):

@@ -8,6 +8,9 @@ use super::names::{self, Name};
 /// Marks an entry whose key is spelt out.
 const SPELT: u8 = u8::MAX;
 
+/// What an entry has beside its key and its value, in bytes, at most.
+const BESIDE: usize = 7;
+
 /// So much memory is kept to be used again, in bytes.
 pub(super) const MOST_KEPT: usize = 16 << 10;
 
@@ -35,19 +38,26 @@ impl Request {
 pub struct Entries {
     bytes: Vec<u8>,
     stable: usize,
+    /// There was no memory for an entry.
+    lacks: bool,
 }
 
 impl Entries {
     /// Makes room for so many bytes: a guess that saves a reallocation.
     pub fn reserve(&mut self, bytes: usize) {
-        self.bytes.reserve(bytes);
+        let _ = self.bytes.try_reserve(bytes);
     }
 
     /// Drops the entries, and keeps their memory if it is not much.
     pub fn clear(&mut self) {
         self.bytes.clear();
-        self.stable = 0;
+        (self.stable, self.lacks) = (0, false);
         self.bytes.shrink_to(MOST_KEPT);
+    }
+
+    /// Whether all that has been added is there. Clients decide how much that is: there may be no memory for it.
+    pub fn is_whole(&self) -> bool {
+        !self.lacks
     }
 
     /// How much memory they have, in bytes.
@@ -81,9 +91,14 @@ impl Entries {
         self.push(name, itoa::Buffer::new().format(number).as_bytes());
     }
 
-    /// Adds what stands before a value; false: it would be too long.
+    /// Adds what stands before a value, and makes room for the value; false: it would be too long, or there is no memory.
     #[inline(always)] // the name is a constant, as a rule
     fn push_start(&mut self, name: Name<'_>, length: usize) -> bool {
+        let key = if let Name::Other(key) = name { key.len() } else { 0 };
+        if self.bytes.try_reserve(BESIDE + key + length).is_err() {
+            self.lacks = true;
+            return false;
+        }
         let Ok(length) = u32::try_from(length) else { return false };
         let [a, b, c, d] = length.to_ne_bytes();
         match name {
@@ -99,8 +114,7 @@ impl Entries {
         true
     }
 
-    /// Adds a request header: under `name`, or if it has none under its `HTTP_` name (upper case, every other byte than
-    /// a letter or digit `_`).
+    /// Adds a request header: under `name`, or if it has none under its `HTTP_` name.
     pub fn push_header(&mut self, name: Option<Name<'_>>, lower: &[u8], parts: &[&[u8]]) {
         if let Some(name) = name {
             return self.push_parts(name, parts);
@@ -143,10 +157,10 @@ impl Entries {
     }
 }
 
-/// Appends the environ key of a header to `key`.
+/// Appends the environ key of a header to `key`: in upper case, with underscores for hyphens, as CGI and nginx have it.
 pub fn http_name(header: &[u8], key: &mut Vec<u8>) {
     key.extend_from_slice(b"HTTP_");
-    key.extend(header.iter().map(|&byte| if byte.is_ascii_alphanumeric() { byte.to_ascii_uppercase() } else { b'_' }));
+    key.extend(header.iter().map(|&byte| if byte == b'-' { b'_' } else { byte.to_ascii_uppercase() }));
 }
 
 /// Iterator over [`Entries`].

@@ -7,11 +7,37 @@ use std::{mem, ptr, slice};
 
 use nginx_sys::*;
 
-use super::ffi::{OK, guard, wsgi_reading_body};
+use super::ffi::{OK, bytes, guard, wsgi_discard_body, wsgi_reading_body, wsgi_request_body_no_buffering};
 use super::handler::{Context, context_of};
 use crate::exchange::body::{Body, Segment};
 use crate::exchange::inbox::{Broken, Inbox, PIECE};
 use crate::exchange::piece::Piece;
+
+const GET: ngx_uint_t = NGX_HTTP_GET as ngx_uint_t;
+const HEAD: ngx_uint_t = NGX_HTTP_HEAD as ngx_uint_t;
+
+/// Whether another module has read of the body, and kept nothing: one that passed it on as it came
+/// (`proxy_request_buffering off`), or that discarded it. GET and HEAD then have no body: nginx gives these methods to a
+/// request that it redirects, whatever the client's was.
+///
+/// # Safety
+/// `r` must be a live request of the calling thread, in its content phase.
+pub(crate) unsafe fn is_lost(r: *mut ngx_http_request_t) -> bool {
+    // SAFETY: as the caller vouches; a header lives as long as its request.
+    unsafe {
+        let request = &*r;
+        let announced = request.headers_in.content_length.as_ref().map_or(&[][..], |header| bytes(header.value));
+        let is_discarded = wsgi_discard_body(r) != 0
+            || (request.headers_in.content_length_n == 0 && announced.iter().any(|byte| matches!(byte, b'1'..=b'9')));
+        if !ptr::eq(r, request.main) || !(is_discarded || wsgi_request_body_no_buffering(r) != 0) {
+            return false; // a subrequest has its main request's
+        }
+        if let (GET | HEAD, Some(body)) = (request.method, request.request_body.as_mut()) {
+            body.bufs = ptr::null_mut();
+        }
+        !matches!(request.method, GET | HEAD)
+    }
+}
 
 /// Takes the body of `r`. `None`: no descriptor or memory is left.
 ///
@@ -38,7 +64,8 @@ pub(crate) unsafe fn take(r: *mut ngx_http_request_t) -> Option<Body> {
             body.push(Segment::File { file, offset, length: end.saturating_sub(offset) });
         } else if !buf.pos.is_null() && buf.last > buf.pos {
             // SAFETY: a buffer in memory holds the bytes from pos to last.
-            let bytes = unsafe { std::slice::from_raw_parts(buf.pos, buf.last.offset_from(buf.pos) as usize) };
+            let bytes = unsafe { slice::from_raw_parts(buf.pos, buf.last.offset_from(buf.pos) as usize) };
+            memory.try_reserve(bytes.len()).ok()?;
             memory.extend_from_slice(bytes);
         }
         link = cl.next;
@@ -98,7 +125,9 @@ unsafe fn receive(r: *mut ngx_http_request_t, receiving: &mut Piece, inbox: &Inb
     loop {
         // SAFETY: as the caller vouches.
         unsafe {
-            let came = consume(r, receiving, inbox);
+            let Some(came) = consume(r, receiving, inbox) else {
+                return Next::Error(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t);
+            };
             if wsgi_reading_body(r) == 0 {
                 inbox.feed(mem::take(receiving)); // nginx has no more to receive into it
                 inbox.close(Ok(()));
@@ -132,14 +161,14 @@ unsafe fn receive(r: *mut ngx_http_request_t, receiving: &mut Piece, inbox: &Inb
     }
 }
 
-/// Takes what nginx has read, and gives its buffers back. False: that is nothing.
+/// Takes what nginx has read, and gives its buffers back. False: that is nothing; `None`: there is no memory for it.
 ///
 /// A client that sends fast is read with memory of the inbox's, which goes there when it is full; else bytes are copied.
 ///
 /// # Safety
 /// As [`receive`].
-unsafe fn consume(r: *mut ngx_http_request_t, receiving: &mut Piece, inbox: &Inbox) -> bool {
-    let (mut copied, before) = (Vec::new(), receiving.len());
+unsafe fn consume(r: *mut ngx_http_request_t, receiving: &mut Piece, inbox: &Inbox) -> Option<bool> {
+    let (mut copied, before) = (Vec::<u8>::new(), receiving.len());
     // SAFETY: as the caller vouches; the chain's links and buffers live as long as the request, and a buffer that is
     // empty is one that nginx reads into again. What begins where the next byte is received has been received there.
     unsafe {
@@ -152,6 +181,7 @@ unsafe fn consume(r: *mut ngx_http_request_t, receiving: &mut Piece, inbox: &Inb
             if is_next && copied.is_empty() && length <= receiving.room() - receiving.len() {
                 receiving.grow(length);
             } else if length > 0 {
+                copied.try_reserve(length).ok()?;
                 copied.extend_from_slice(slice::from_raw_parts(buf.pos, length));
             }
             buf.pos = buf.last;
@@ -174,7 +204,7 @@ unsafe fn consume(r: *mut ngx_http_request_t, receiving: &mut Piece, inbox: &Inb
                 receive_into(body, receiving);
             }
         }
-        came
+        Some(came)
     }
 }
 

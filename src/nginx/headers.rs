@@ -7,7 +7,7 @@ use nginx_sys::*;
 use super::accel;
 use super::conf::LocConf;
 use super::ffi::{
-    ERROR, OK, copy_to_pool, wsgi_header_multi, wsgi_send_early_hints, wsgi_set_allow_ranges,
+    ERROR, OK, copy_to_pool, wsgi_header_multi, wsgi_reading_body, wsgi_send_early_hints, wsgi_set_allow_ranges,
     wsgi_set_disable_not_modified, wsgi_set_header_only, wsgi_set_keepalive, wsgi_set_single_range,
 };
 use crate::exchange::response::{Fields, Head};
@@ -29,7 +29,22 @@ pub(crate) unsafe fn send(r: *mut ngx_http_request_t, head: &Head, location: &Lo
         wsgi_set_disable_not_modified(r, (!may_be_not_modified(r)).into());
         wsgi_set_allow_ranges(r, (location.force_ranges != 0).into());
         wsgi_set_single_range(r, 1); // a part that has gone by cannot be sent again
+        announce_close(r);
         ngx_http_send_header(r)
+    }
+}
+
+/// Has the head of the response say that the connection will be closed, as nginx does when it has not read all of the body
+/// by the end.
+///
+/// # Safety
+/// As [`send`].
+pub(crate) unsafe fn announce_close(r: *mut ngx_http_request_t) {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        if wsgi_reading_body(r) != 0 && (*r).http_version < NGX_HTTP_VERSION_20 as ngx_uint_t {
+            wsgi_set_keepalive(r, 0);
+        }
     }
 }
 

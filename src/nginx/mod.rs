@@ -3,12 +3,14 @@
 mod accel;
 mod accept;
 mod alarm;
+mod auth_basic;
 mod board;
 mod body;
 mod conf;
 mod deadlines;
 mod descriptors;
 mod ffi;
+mod fields;
 mod gil;
 mod handler;
 mod headers;

@@ -31,6 +31,13 @@ fn read_some(exchange: &Arc<Exchange>, buffer: &mut [u8], position: u64, wanted:
     }
 }
 
+/// Appends so many zeros, if there is memory for them: how much is read is for the client to decide.
+fn grow(bytes: &mut Vec<u8>, count: usize) -> io::Result<()> {
+    bytes.try_reserve(count).map_err(|_| ErrorKind::OutOfMemory)?;
+    bytes.resize(bytes.len() + count, 0);
+    Ok(())
+}
+
 /// A place in a body, with what has been read ahead of it.
 #[derive(Default)]
 pub(super) struct Cursor {
@@ -109,7 +116,7 @@ impl Cursor {
         let (mut all, mut step) = (Vec::new(), READ_AHEAD);
         loop {
             let start = all.len();
-            all.resize(start + step, 0);
+            grow(&mut all, step)?;
             let count = self.read(exchange, &mut all[start..], false)?;
             all.truncate(start + count);
             if count < step {
@@ -143,6 +150,7 @@ impl Cursor {
             let chunk = &chunk[..cmp::min(chunk.len(), limit - line.len())];
             let end = chunk.iter().position(|&byte| byte == b'\n').map(|at| at + 1);
             let taken = end.unwrap_or(chunk.len());
+            line.try_reserve(taken).map_err(|_| ErrorKind::OutOfMemory)?;
             line.extend_from_slice(&chunk[..taken]);
             self.position += taken as u64;
             if end.is_some() || taken == 0 {
@@ -158,7 +166,7 @@ impl Cursor {
         while all.len() < limit && (all.is_empty() || !once) {
             let start = all.len();
             let step = cmp::min(limit - start, 1 << 20);
-            all.resize(start + step, 0);
+            grow(&mut all, step)?;
             let count = self.read(exchange, &mut all[start..], once)?;
             all.truncate(start + count);
             if count < step {

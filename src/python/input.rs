@@ -3,7 +3,7 @@
 //! It holds the exchange, not the request, so it may outlive the call and be read from any thread.
 
 use std::cmp;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::class::{Attribute, Behaviour, Class, Method};
@@ -194,6 +194,7 @@ fn readlines<'py>(call: &This<'_, 'py>) -> Result<'py, Object<'py>> {
     while hint.is_none_or(|hint| total < hint) {
         let Some(line) = Input::next_line(call.py, call.this)? else { break };
         total += line.as_bytes().map_or(0, <[u8]>::len);
+        lines.try_reserve(1).map_err(|_| Raised::from_io(call.py, &ErrorKind::OutOfMemory.into()))?;
         lines.push(line);
     }
     call.py.list(lines)

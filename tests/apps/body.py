@@ -101,3 +101,16 @@ def bare(environ, start_response):
     parts = [stream.read(0), stream.readline(3), stream.readline(), stream.read(-1), stream.read()]
     start_response("200 OK", [("Content-Type", "application/json")])
     return [json.dumps([part.decode("latin-1") for part in parts]).encode()]
+
+
+def length(environ, start_response):
+    """Reads all of its body by the call that the query names."""
+    stream, how = environ["wsgi.input"], environ["QUERY_STRING"]
+    if how == "readline":
+        got = len(stream.readline())
+    elif how == "readlines":
+        got = sum(map(len, stream.readlines()))
+    else:
+        got = len(stream.read(*([1 << 40] if how == "huge" else [])))
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(got).encode()]

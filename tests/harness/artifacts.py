@@ -28,6 +28,11 @@ def nginx_version():
     return tuple(int(part) for part in re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", _version_text()).groups())
 
 
+def has_http_3():
+    """Whether this nginx was built with HTTP/3."""
+    return "--with-http_v3_module" in _version_text()
+
+
 def missing():
     """Why no test can run, or None."""
     for what, path in (("NGINX_BINARY", NGINX), ("WSGI_MODULE", MODULE)):

@@ -79,6 +79,11 @@ def http2(port="PORT", tls=True):
     return f"listen 127.0.0.1:@{port}@{options}; http2 on;"
 
 
+def http3(port="PORT"):
+    """Listen directives for HTTP/3, and for TLS on TCP at the same port, by which the harness sees that nginx is up."""
+    return f"listen 127.0.0.1:@{port}@ quic; listen 127.0.0.1:@{port}@ ssl;"
+
+
 def fill(text, values, ports):
     """Fills the places in; new ports are added to `ports`."""
 

@@ -37,17 +37,17 @@ class Response:
 
 
 class Connection:
-    """A connection to a server on 127.0.0.1."""
+    """A connection to a server on this machine."""
 
     # Those made in the present test, to be closed at its end (see conftest.py).
     opened = []
 
-    def __init__(self, port, tls=None, timeout=20, path=None):
+    def __init__(self, port, tls=None, timeout=20, path=None, address="127.0.0.1"):
         if path:
             self.socket = socket.socket(socket.AF_UNIX)
             self.socket.connect(str(path))
         else:
-            self.socket = socket.create_connection(("127.0.0.1", port))
+            self.socket = socket.create_connection((address, port))
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         Connection.opened.append(self)
         self.socket.settimeout(timeout)

@@ -75,8 +75,10 @@ class Connection:
         return number
 
     def send(self, number, data, end=True):
-        """Sends body bytes as the server's flow control allows."""
+        """Sends body bytes as the server's flow control allows, until it has answered without them."""
         while data:
+            if self.streams[number].ended:
+                return
             room = min(self.h2.local_flow_control_window(number), self.h2.max_outbound_frame_size)
             if room == 0:
                 self._receive()
@@ -107,9 +109,9 @@ class Connection:
         elif stream is None:
             return
         elif isinstance(event, h2.events.ResponseReceived):
-            stream.fields = [(_text(name), _text(value)) for name, value in event.headers]
+            stream.fields = [(text(name), text(value)) for name, value in event.headers]
         elif isinstance(event, h2.events.InformationalResponseReceived):
-            stream.interim.append([(_text(name), _text(value)) for name, value in event.headers])
+            stream.interim.append([(text(name), text(value)) for name, value in event.headers])
         elif isinstance(event, h2.events.DataReceived):
             stream.body += event.data
             stream.chunks.append((time.monotonic(), event.data))
@@ -141,7 +143,8 @@ class Connection:
         return stream.interim[0]
 
 
-def _text(value):
+def text(value):
+    """A field's name or value."""
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 

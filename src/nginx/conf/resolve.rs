@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use nginx_sys::*;
 
+use super::super::auth_basic;
 use super::super::board::Board;
 use super::super::ffi::{ERROR, OK, wsgi_conf_error};
 use super::MainConf;
@@ -43,7 +44,8 @@ pub(crate) fn resolve(cf: &mut ngx_conf_t) -> ngx_int_t {
         return ERROR;
     }
     super::super::log::tell_versions();
-    OK
+    // SAFETY: this is the end of http {}.
+    unsafe { auth_basic::install(cf) }
 }
 
 fn resolve_passes(main: &mut MainConf) -> Result<(), String> {

@@ -18,6 +18,7 @@ use super::{news_handler, request_gone};
 use crate::exchange::Exchange;
 use crate::exchange::piece::Piece;
 use crate::exchange::response::Head;
+use crate::nginx::auth_basic;
 use crate::nginx::deadlines;
 use crate::nginx::ffi::guard;
 use crate::nginx::module::ngx_http_wsgi_module;
@@ -32,6 +33,8 @@ pub(crate) struct Context {
     pub(super) r: *mut ngx_http_request_t,
     /// Set when the call is submitted.
     pub(super) exchange: OnceCell<Arc<Exchange>>,
+    /// auth_basic has accepted the request's password.
+    pub(in crate::nginx) password_is_checked: Cell<bool>,
     /// Posted when the exchange has news.
     pub(super) news: UnsafeCell<ngx_event_t>,
     /// The timer that every request in flight holds: a worker told to quit leaves when none is left.
@@ -91,6 +94,7 @@ impl Context {
         Self {
             r,
             exchange: OnceCell::new(),
+            password_is_checked: Cell::new(false),
             news: event(),
             deadline: event(),
             detached: Cell::new(false),
@@ -114,7 +118,7 @@ pub(crate) unsafe fn context_of(r: *const ngx_http_request_t) -> Option<Held> {
     // SAFETY: a request has an entry for every http module; ours is null or a context that the request's pool holds.
     unsafe {
         let context = *(*r).ctx.add((*ptr::addr_of!(ngx_http_wsgi_module)).ctx_index);
-        (!context.is_null()).then(|| hold(context))
+        (!context.is_null() && !auth_basic::is_note(context)).then(|| hold(context))
     }
 }
 
@@ -163,7 +167,9 @@ pub(super) unsafe fn attach(r: *mut ngx_http_request_t) -> Option<()> {
             (*event).handler = Some(handler);
             (*event).log = (*(*r).connection).log;
         }
-        *(*r).ctx.add((*ptr::addr_of!(ngx_http_wsgi_module)).ctx_index) = data.cast();
+        let place = (*r).ctx.add((*ptr::addr_of!(ngx_http_wsgi_module)).ctx_index);
+        (*data).password_is_checked.set(auth_basic::is_note(*place));
+        *place = data.cast();
     }
     Some(())
 }

@@ -54,6 +54,14 @@ unsafe fn start(r: *mut ngx_http_request_t) -> ngx_int_t {
         if location.pass_request_body == 0 {
             return without_body(r);
         }
+        if body::is_lost(r) {
+            log::write_for_request(
+                r,
+                Level::Error,
+                b"another module has read the request body: the call cannot be made",
+            );
+            return INTERNAL_SERVER_ERROR;
+        }
         if location.request_buffering == 0 {
             wsgi_set_request_body_no_buffering(r, 1);
         }
@@ -123,7 +131,7 @@ unsafe fn submit(r: *mut ngx_http_request_t, context: &Context, worker: &Worker)
             owner: ptr::from_ref(context).expose_provenance(),
         };
         let entries = worker.spare.borrow_mut().entries();
-        let request = request::snapshot(r, main, location, entries)?;
+        let request = request::snapshot(r, context, main, location, entries)?;
         let exchange = worker.spare.borrow_mut().exchange(request, terms, &worker.news);
         let _ = context.exchange.set(Arc::clone(&exchange));
         if let Err(exchange) = worker.submit(exchange) {
@@ -289,6 +297,10 @@ impl Context {
         if rc == ERROR && self.head_sent.get() {
             // SAFETY: the request lives until here.
             unsafe { output::reset(self.r) };
+        }
+        if !self.head_sent.get() {
+            // SAFETY: as above.
+            unsafe { headers::announce_close(self.r) };
         }
         self.detach();
         // SAFETY: the request lives until here; the count that read_client_request_body took is given back.

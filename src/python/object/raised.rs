@@ -72,9 +72,14 @@ impl<'py> Raised<'py> {
         Self::fetch(py)
     }
 
-    /// The `OSError` of an I/O error.
+    /// The `OSError` of an I/O error, or `MemoryError`.
     #[cold]
     pub(in crate::python) fn from_io(py: Attached<'py>, error: &io::Error) -> Self {
+        if error.kind() == ErrorKind::OutOfMemory {
+            // SAFETY: attached, as the token says.
+            unsafe { ffi::PyErr_NoMemory() };
+            return Self::fetch(py);
+        }
         let text = error.to_string();
         let code = error.raw_os_error().or(match error.kind() {
             ErrorKind::ConnectionReset => Some(libc::ECONNRESET),
