@@ -12,7 +12,7 @@ from pathlib import Path
 from harness import artifacts
 
 from . import machine, paths, plot, report
-from .parts import latency, queue, requests, scale, slow, transfers, waits
+from .parts import latency, mixed, queue, requests, scale, slow, transfers, waits
 
 PARTS = {
     "slow": slow.run,
@@ -22,7 +22,7 @@ PARTS = {
     "json": lambda options: requests.run("json", options),
     "idle": latency.idle,
     "sleep": waits.sleep,
-    "mixed": waits.mixed,
+    "mixed": mixed.run,
     "pools": waits.pools,
     "spin": waits.spin,
     "slow-uploads": waits.slow_uploads,

@@ -1,5 +1,6 @@
 """The interpreter as an application finds it: like one of its own, though it lives in a web server."""
 
+import contextlib
 import json
 import os
 import sys
@@ -8,6 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from harness import artifacts, config, http1
+from harness.waiting import until
 
 INSIDE = "location / { wsgi_pass inside; }"
 
@@ -150,7 +152,36 @@ def test_fork(server, end):
     assert ask(server, "1 + 1") == 2
 
 
-@pytest.mark.parametrize("line, microseconds", [("", 5000), ("wsgi_switch_interval 1ms;", 1000), ("wsgi_switch_interval 500us;", 500)])
+INTERVAL = "round(sys.getswitchinterval() * 1_000_000)"
+
+
+@pytest.mark.parametrize("line, microseconds", [("", 5000), ("wsgi_switch_interval auto;", 5000), ("wsgi_switch_interval 1ms;", 1000), ("wsgi_switch_interval 500us;", 500)])
 def test_the_switch_interval(serve, line, microseconds):
     server = serve(config.site("location / { wsgi_pass inside; }", http=line))
-    assert ask(server, "round(sys.getswitchinterval() * 1_000_000)") == microseconds
+    assert ask(server, INTERVAL) == microseconds
+
+
+@contextlib.contextmanager
+def computing(server):
+    """A call that computes all the while."""
+    ask(server, "setattr(sys, 'enough', False) or setattr(sys, 'begun', False)")
+    with http1.Connection(server.port) as connection:
+        connection.request("/?" + quote("setattr(sys, 'begun', True) or sum(1 for _ in iter(lambda: sys.enough, True)) and 0"))
+        until(lambda: ask(server, "sys.begun"), "it runs")
+        yield
+        ask(server, "setattr(sys, 'enough', True)")
+        assert connection.response().text == "0"
+
+
+def test_the_switch_interval_follows_who_waits(serve):
+    server = serve(config.site(INSIDE, pool="wsgi_pool default threads=3;"))
+    with computing(server):
+        until(lambda: ask(server, INTERVAL) == 500, "short while short calls wait behind a long one")
+    until(lambda: ask(server, INTERVAL) == 5000, "long again when none does")
+
+
+def test_an_interval_that_the_application_sets_stays(serve):
+    server = serve(config.site(INSIDE, pool="wsgi_pool default threads=3;"))
+    ask(server, "sys.setswitchinterval(0.02)")
+    with computing(server):
+        assert [ask(server, INTERVAL) for _ in range(10)] == [20000] * 10

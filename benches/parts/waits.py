@@ -93,35 +93,6 @@ class Beside:
         return rate, min(load.p99 for load in loads), others_rate
 
 
-def mixed(options):
-    """Half of the connections call what sleeps 5 ms, half call hello."""
-    findings = Findings("mixed")
-    columns = ["pool and connections", "hello req/s", "p99 ms", "p99 / alone", "sleepers/s"]
-    table = Table("Hello beside calls that wait 5 ms, on one pool", columns)
-    for threads, half in ((8, 4), (64, 32), (8, 16)):
-        options.say(f"hello beside sleepers, {threads} threads")
-        contender = started(options, f"mixed-{half}", threads)
-        beside = Beside(contender, options, half)
-        try:
-            beside.hello()  # the warm-up
-            alone, with_others = beside.hello(), beside.hello(f"/sleep?{NAP}", half)
-        finally:
-            contender.stop()
-        findings.refused += [f"mixed, {threads} threads: {errors}" for errors in beside.failures]
-        ratio = with_others[1] / alone[1]
-        title = f"{threads} threads, {half} hello"
-        table.rows.append([f"{title} alone", number(alone[0]), milli(alone[1]), "", ""])
-        rate, p99, others = with_others
-        table.rows.append([f"{title} + {half} sleepers", number(rate), milli(p99), number(ratio), number(others)])
-        if half < threads:
-            findings.targets.append(Target(f"mixed, {title} + {half} sleepers: p99 / alone", ratio, 2))
-    table.notes.append(
-        "With 16 sleepers on 8 threads every thread sleeps: hello has to wait for one, whatever the pool does."
-    )
-    findings.tables.append(refuse(table, findings))
-    return findings
-
-
 class TwoPools(contenders.Module):
     """A pool for slow calls beside the default one."""
 
