@@ -44,6 +44,9 @@ impl Context {
             }
             return self.arm((location.queue_timeout - waited).min(read).min(whole));
         };
+        if self.out.borrow().is_ending() {
+            return self.arm(read); // the call has ended
+        }
         let elapsed = since(began);
         if elapsed >= whole {
             let why = format!("the call took {elapsed} ms so far (wsgi_request_timeout)");

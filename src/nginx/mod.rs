@@ -2,6 +2,7 @@
 
 mod accel;
 mod accept;
+mod backlog;
 mod board;
 mod body;
 mod conf;

@@ -10,13 +10,13 @@ use crate::exchange::tally::Outcome;
 use crate::exchange::{Delivery, now};
 use crate::nginx::accel::{self, Wishes};
 use crate::nginx::ffi::{ERROR, OK, wsgi_flush, wsgi_header_only, wsgi_header_sent};
-use crate::nginx::{headers, output, request};
+use crate::nginx::{headers, output, request, waker};
 
 // SAFETY of this impl: its methods are called while the request lives, and with it its connection and configuration.
 impl Context {
     /// Hands on what the application has sent.
-    pub(super) fn deliver(&self, delivery: Delivery) {
-        if self.detached.get() || delivery.is_empty() {
+    fn deliver(&self, delivery: Delivery) {
+        if self.detached.get() {
             return;
         }
         let Delivery { hints, head, parts, end } = delivery;
@@ -24,7 +24,7 @@ impl Context {
             self.last_activity.set(now());
         }
         for fields in hints {
-            self.credit(fields.size());
+            self.credit(fields.held());
             // SAFETY: the request lives; nginx sends none for a subrequest.
             self.hinted.set(unsafe { self.r == (*self.r).main });
             // SAFETY: the request lives, and its head has not been sent.
@@ -49,20 +49,26 @@ impl Context {
             end => end,
         };
         let complete = matches!(end, Some(End::Complete));
-        let rc = if self.discard.get() {
+        let over = if self.discard.get() {
             self.credit(parts.iter().map(|part| part.held()).sum());
-            OK
+            complete.then_some(OK)
         } else if complete && !small.is_empty() {
             // SAFETY: as above.
-            unsafe { output::send_whole(self.r, small) }
+            Some(unsafe { output::send_whole(self.r, small) })
         } else {
             // SAFETY: as above.
             unsafe { output::send(self.r, self, self.location(), parts, complete) }
         };
         match end {
-            Some(End::Complete) => self.finish(rc),
             Some(End::Failed(failure)) => self.fail(&failure, Outcome::Failed),
-            None if rc == ERROR => self.finish(ERROR),
+            _ => self.finish_or_wait(over),
+        }
+    }
+
+    /// Ends the request with what the output says, or waits for the client to take more.
+    fn finish_or_wait(&self, over: Option<ngx_int_t>) {
+        match over {
+            Some(rc) => self.finish(rc),
             None => self.wait_for_client(),
         }
     }
@@ -125,14 +131,30 @@ impl Context {
         if self.discard.get() {
             return;
         }
+        let mut over = None;
         if write.delayed() == 0 {
-            // SAFETY: as above.
-            if unsafe { output::flush(self.r, self) } == ERROR {
-                return self.finish(ERROR);
-            }
             self.last_activity.set(now());
+            // SAFETY: as above.
+            over = unsafe { output::flush(self.r, self, self.location()) };
         }
-        self.wait_for_client();
+        self.finish_or_wait(over);
+    }
+
+    /// Goes on with the output in the next turn of the event loop.
+    pub(crate) fn go_on(&self) {
+        // SAFETY: the event is the context's own, and stays until detach() has deleted it.
+        unsafe { waker::post_next(self.news.get()) };
+    }
+
+    /// A turn of the event loop has come that was asked for, or the exchange has news.
+    pub(super) fn turn(&self, delivery: Delivery) {
+        if !delivery.is_empty() {
+            return self.deliver(delivery);
+        }
+        if !self.detached.get() && !self.discard.get() && !self.out.borrow().is_empty() {
+            // SAFETY: as above.
+            self.finish_or_wait(unsafe { output::flush(self.r, self, self.location()) });
+        }
     }
 
     /// Arms the client's send_timeout while output is pending, and asks to be told when it takes more.

@@ -162,7 +162,7 @@ unsafe extern "C" fn news_handler(event: *mut ngx_event_t) {
     unsafe {
         with_request(event, |context| {
             let Some(exchange) = context.exchange.get() else { return };
-            context.deliver(exchange.take());
+            context.turn(exchange.take());
             match exchange.inbox() {
                 Some(inbox) if !context.detached.get() && inbox.resume() => body::pump(context.r, context, inbox),
                 _ => {}
