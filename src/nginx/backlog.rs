@@ -16,18 +16,40 @@ use super::spool::Spool;
 use crate::exchange::response::{COST, Chunk, Part};
 
 /// How many bytes of memory nginx is given at once, of a response that may go to disk. What nginx has been given stays in
-/// memory until the client has taken it, so this much of a response does, however slow the client is.
+/// memory until the client has taken it, so this much of a response does, however slow the client is. Only [`Pinned`] memory
+/// may be more.
 pub(super) const AT_ONCE: u64 = 128 << 10;
 
 /// So much of one response goes to disk in one turn of the event loop.
 const SPOOLED_AT_ONCE: u64 = 512 << 10;
 
-/// So many bytes of large chunks may stay where they are while nginx has a part of them; of others, parts are copied.
+/// How many bytes may be [`Pinned`] in this process.
 const MOST_PINNED: u64 = 32 << 20;
 
 thread_local! {
-    /// How many do.
+    /// How many are; of the event loop.
     static PINNED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Memory that stays as long as a slow client pleases. It saves copies and system calls, so fast clients' responses have it as
+/// long as there are few slow ones.
+pub(super) struct Pinned(u64);
+
+impl Pinned {
+    /// So many bytes, unless that is too many.
+    pub(super) fn new(bytes: u64) -> Option<Self> {
+        let all = PINNED.get() + bytes;
+        (all <= MOST_PINNED).then(|| {
+            PINNED.set(all);
+            Self(bytes)
+        })
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        PINNED.set(PINNED.get() - self.0);
+    }
 }
 
 /// A piece of the body.
@@ -47,29 +69,16 @@ pub(super) enum Body {
     Spooled { offset: u64, length: u64 },
 }
 
-/// A chunk that is cut.
+/// A chunk that is cut. If it is not pinned, parts of it are copied for nginx.
 pub(super) struct Large {
     chunk: Chunk,
-    /// Whether parts of it are used where they are.
-    is_pinned: bool,
+    pinned: Option<Pinned>,
 }
 
 impl Large {
     fn new(chunk: Chunk) -> Rc<Self> {
-        let length = chunk.bytes().len() as u64;
-        let is_pinned = PINNED.get() + length <= MOST_PINNED;
-        if is_pinned {
-            PINNED.set(PINNED.get() + length);
-        }
-        Rc::new(Self { chunk, is_pinned })
-    }
-}
-
-impl Drop for Large {
-    fn drop(&mut self) {
-        if self.is_pinned {
-            PINNED.set(PINNED.get() - self.chunk.bytes().len() as u64);
-        }
+        let pinned = Pinned::new(chunk.bytes().len() as u64);
+        Rc::new(Self { chunk, pinned })
     }
 }
 
@@ -113,7 +122,7 @@ impl Piece {
     /// It as nginx may have it, who may keep it for long: a copy, if it would keep too much in memory.
     fn to_give(self) -> Self {
         match &self.body {
-            Body::Slice(large, range) if !large.is_pinned => {
+            Body::Slice(large, range) if large.pinned.is_none() => {
                 let copy = Chunk::Owned(large.chunk.bytes()[range.clone()].to_vec());
                 Self { body: Body::Part(Part::Chunk(copy)), held: self.held }
             }
@@ -171,17 +180,17 @@ impl Backlog {
         0
     }
 
-    /// Takes the first pieces, of about `most` bytes in memory; with `cut`, of no more than [`AT_ONCE`].
-    pub(super) fn take(&mut self, most: u64, cut: bool) -> SmallVec<[Piece; 1]> {
+    /// Takes the first pieces, of about `most` bytes in memory; with `at_once`, of no more than that.
+    pub(super) fn take(&mut self, most: u64, at_once: Option<u64>) -> SmallVec<[Piece; 1]> {
         let (mut taken, mut in_memory) = (SmallVec::new(), 0);
         while in_memory < most {
             let Some(mut piece) = self.pieces.pop_front() else { break };
-            if cut {
-                if in_memory > 0 && in_memory + piece.in_memory() > AT_ONCE {
+            if let Some(at_once) = at_once {
+                if in_memory > 0 && in_memory + piece.in_memory() > at_once {
                     self.pieces.push_front(piece);
                     break;
                 }
-                let (first, rest) = piece.cut(AT_ONCE);
+                let (first, rest) = piece.cut(at_once);
                 piece = first.to_give();
                 if let Some(rest) = rest {
                     self.pieces.push_front(rest);

@@ -10,7 +10,7 @@ use std::ptr;
 use nginx_sys::*;
 use smallvec::SmallVec;
 
-use super::backlog::{AT_ONCE, Backlog, Body, Piece};
+use super::backlog::{AT_ONCE, Backlog, Body, Piece, Pinned};
 use super::conf::LocConf;
 use super::ffi::{ERROR, wsgi_buf_size};
 use super::handler::Context;
@@ -24,6 +24,8 @@ const MOST_IN_A_TURN: u64 = 2 << 20;
 pub(crate) struct Outgoing {
     /// What nginx has been given and has not done with, in order.
     pending: VecDeque<Pending>,
+    /// That it is more memory than [`AT_ONCE`].
+    pinned: Option<Pinned>,
     /// What nginx will be given next.
     backlog: Backlog,
     /// The application has ended: the backlog is the end of the body.
@@ -161,7 +163,24 @@ impl Outgoing {
             held += pending.piece.held;
             self.free.push(pending.link);
         }
+        if self.pending.is_empty() {
+            self.pinned = None;
+        }
         held
+    }
+
+    /// What nginx is to be given next, in steps of half a window, so that the thread makes more while the client is sent what
+    /// there is. With `cut`, it is no more memory than may stay with nginx.
+    fn next(&mut self, window: u64, cut: bool) -> SmallVec<[Piece; 1]> {
+        let step = window / 2;
+        if !cut || step < AT_ONCE {
+            return self.backlog.take(step, cut.then_some(AT_ONCE));
+        }
+        if self.pinned.is_none() && step > AT_ONCE && self.backlog.held() > AT_ONCE {
+            self.pinned = Pinned::new(step);
+        }
+        let at_once = if self.pinned.is_some() { step } else { AT_ONCE };
+        self.backlog.take(at_once, Some(at_once))
     }
 
     /// Whether nginx may have all that is left of a body that has ended: unless it is more memory than a window, and could be
@@ -238,9 +257,8 @@ fn point_to(buf: &mut ngx_buf_t, bytes: &[u8]) {
     buf.set_memory(1);
 }
 
-/// Hands the backlog to nginx as long as the client keeps up, in steps of half a window, so that the thread makes more
-/// while the client is sent what there is. What a client that does not keep up leaves must not hold the thread, nor much
-/// memory.
+/// Hands the backlog to nginx as long as the client keeps up. What one that does not keep up leaves must not hold the
+/// thread, nor much memory.
 ///
 /// # Safety
 /// As [`send`], which says what is returned.
@@ -253,7 +271,7 @@ unsafe fn advance(r: *mut ngx_http_request_t, context: &Context, location: &LocC
         let last = out.ending && out.may_all_go(cut && out.backlog.room(location) > 0, window);
         let pieces = match out.pending.is_empty() {
             _ if last => out.backlog.take_all(),
-            true if turn > 0 => out.backlog.take((window / 2).min(AT_ONCE), cut),
+            true if turn > 0 => out.next(window, cut),
             _ => SmallVec::new(),
         };
         out.ending &= !last;
