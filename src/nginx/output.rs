@@ -14,10 +14,14 @@ use super::backlog::{AT_ONCE, Backlog, Body, Piece, Pinned};
 use super::conf::LocConf;
 use super::ffi::{ERROR, wsgi_buf_size};
 use super::handler::Context;
+use crate::exchange::now;
 use crate::exchange::response::{Part, Parts};
 
 /// So many bytes of memory of one response are given to nginx in one turn of the event loop, to a client that keeps up.
 const MOST_IN_A_TURN: u64 = 2 << 20;
+
+/// A client that takes all that nginx has within this time, in microseconds, keeps up, and its response stays off the disk.
+const PATIENCE: u64 = 5_000;
 
 /// The response body between the exchange and the client.
 #[derive(Default)]
@@ -26,6 +30,8 @@ pub(crate) struct Outgoing {
     pending: VecDeque<Pending>,
     /// That it is more memory than [`AT_ONCE`].
     pinned: Option<Pinned>,
+    /// Since when something has been pending, where that was of interest; [`now`]'s microseconds.
+    stalled: Option<u64>,
     /// What nginx will be given next.
     backlog: Backlog,
     /// The application has ended: the backlog is the end of the body.
@@ -164,7 +170,7 @@ impl Outgoing {
             self.free.push(pending.link);
         }
         if self.pending.is_empty() {
-            self.pinned = None;
+            (self.pinned, self.stalled) = (None, None);
         }
         held
     }
@@ -301,6 +307,9 @@ unsafe fn relieve(r: *mut ngx_http_request_t, context: &Context, location: &LocC
     let mut out = context.out.borrow_mut();
     let mut goes_on = out.pending.is_empty() && !out.backlog.is_empty();
     if context.buffering() && !out.pending.is_empty() && (out.ending || exchange.is_full()) {
+        if now() - *out.stalled.get_or_insert_with(now) < PATIENCE {
+            return context.look_again(PATIENCE);
+        }
         // SAFETY: as the caller vouches.
         let freed = unsafe { out.backlog.spool(r, location) };
         let has_room = out.backlog.room(location) > 0;

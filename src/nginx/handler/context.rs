@@ -32,7 +32,7 @@ pub(crate) struct Context {
     pub(super) r: *mut ngx_http_request_t,
     /// Set when the call is submitted.
     pub(super) exchange: OnceCell<Arc<Exchange>>,
-    /// Posted when the exchange has news.
+    /// Posted when the exchange has news, and to go on with the output, now or after a while.
     pub(super) news: UnsafeCell<ngx_event_t>,
     /// The timer that every request in flight holds: a worker told to quit leaves when none is left.
     pub(in crate::nginx) deadline: UnsafeCell<ngx_event_t>,

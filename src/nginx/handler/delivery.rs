@@ -146,6 +146,16 @@ impl Context {
         unsafe { waker::post_next(self.news.get()) };
     }
 
+    /// Goes on with the output after so many microseconds.
+    pub(crate) fn look_again(&self, after: u64) {
+        // SAFETY: as above; detach() takes it off the tree.
+        unsafe {
+            if (*self.news.get()).timer_set() == 0 {
+                ngx_add_timer(self.news.get(), (after / 1000 + 1) as ngx_msec_t);
+            }
+        }
+    }
+
     /// A turn of the event loop has come that was asked for, or the exchange has news.
     pub(super) fn turn(&self, delivery: Delivery) {
         if !delivery.is_empty() {

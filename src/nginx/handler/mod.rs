@@ -320,8 +320,10 @@ impl Context {
         }
         // SAFETY: the events are the context's own; nginx's lists are this thread's.
         unsafe {
-            if (*self.deadline.get()).timer_set() != 0 {
-                ngx_del_timer(self.deadline.get());
+            for event in [self.deadline.get(), self.news.get()] {
+                if (*event).timer_set() != 0 {
+                    ngx_del_timer(event);
+                }
             }
             if (*self.news.get()).posted() != 0 {
                 ngx_delete_posted_event(self.news.get());
