@@ -291,6 +291,7 @@ unsafe fn advance(r: *mut ngx_http_request_t, context: &Context, location: &LocC
         if last || rc == ERROR {
             return Some(rc);
         }
+        context.request()?; // a filter may have ended it
     }
     // SAFETY: as the caller vouches.
     unsafe { relieve(r, context, location) };

@@ -163,8 +163,8 @@ unsafe extern "C" fn news_handler(event: *mut ngx_event_t) {
         with_request(event, |context| {
             let Some(exchange) = context.exchange.get() else { return };
             context.turn(exchange.take());
-            match exchange.inbox() {
-                Some(inbox) if !context.detached.get() && inbox.resume() => body::pump(context.r, context, inbox),
+            match (context.request(), exchange.inbox()) {
+                (Some(r), Some(inbox)) if inbox.resume() => body::pump(r, context, inbox),
                 _ => {}
             }
         });
@@ -177,8 +177,9 @@ pub(super) unsafe fn with_request(event: *mut ngx_event_t, body: impl FnOnce(&Co
     // SAFETY: as the caller vouches; the connection outlives the request, and tells when it is done for.
     unsafe {
         let context = hold((*event).data);
-        let connection = (*context.r).connection;
-        wsgi_set_log_request(context.r);
+        let Some(r) = context.request() else { return };
+        let connection = (*r).connection;
+        wsgi_set_log_request(r);
         guard((), || body(&context));
         ngx_http_run_posted_requests(connection);
     }
@@ -218,22 +219,17 @@ impl Context {
         }
     }
 
-    pub(super) fn location(&self) -> &LocConf {
-        // SAFETY: methods are called while the request lives.
-        unsafe { conf::confs_of_request(self.r).1 }
-    }
-
     /// Nothing more is to be read: from now on the read event tells whether the client is still there.
     pub(crate) fn body_is_whole(&self) {
+        let Some(r) = self.request() else { return };
         let ignore_abort = self.location().ignore_client_abort != 0;
-        // SAFETY: methods are called while the request lives, and with it its connection; so for the rest of this impl.
+        // SAFETY: the request lives, and with it its connection: nothing here ends it.
         unsafe {
-            if wsgi_discard_body(self.r) != 0 {
+            if wsgi_discard_body(r) != 0 {
                 return; // nginx's own handler reads on
             }
-            (*self.r).read_event_handler =
-                Some(if ignore_abort { ngx_http_block_reading } else { ngx_http_test_reading });
-            let read = (*(*self.r).connection).read;
+            (*r).read_event_handler = Some(if ignore_abort { ngx_http_block_reading } else { ngx_http_test_reading });
+            let read = (*(*r).connection).read;
             if !ignore_abort && (*read).ready() != 0 {
                 waker::post(read); // bytes, or an end of file, that came meanwhile
             }
@@ -242,10 +238,11 @@ impl Context {
 
     /// The call gave no whole response: an error response, or a response that shows that it was cut off.
     pub(super) fn fail(&self, failure: &Failure, outcome: Outcome) {
+        let Some(r) = self.request() else { return };
         self.count(outcome);
         if !failure.record.is_empty() {
-            // SAFETY: the request lives.
-            unsafe { log::write_for_request(self.r, failure.level, failure.record.as_bytes()) };
+            // SAFETY: the request lives, until end().
+            unsafe { log::write_for_request(r, failure.level, failure.record.as_bytes()) };
         }
         if self.head_sent.get() {
             return self.end(ERROR);
@@ -253,7 +250,7 @@ impl Context {
         self.count_response(failure.status.into());
         if failure.status == SERVICE_UNAVAILABLE {
             // SAFETY: as above.
-            unsafe { headers::retry_later(self.r) };
+            unsafe { headers::retry_later(r) };
         }
         self.end(ngx_int_t::from(failure.status as i16));
     }
@@ -270,20 +267,22 @@ impl Context {
     }
 
     fn end(&self, rc: ngx_int_t) {
+        let Some(r) = self.request() else { return };
         // An error response is no longer possible behind a head: cut the connection or the stream.
         let rc = if self.head_sent.get() && rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t { ERROR } else { rc };
         if rc == ERROR && self.head_sent.get() {
-            // SAFETY: the request lives until here.
-            unsafe { output::reset(self.r) };
+            // SAFETY: the request lives.
+            unsafe { output::reset(r) };
         }
         self.detach();
-        // SAFETY: the request lives until here; the count that read_client_request_body took is given back.
-        unsafe { ngx_http_finalize_request(self.r, rc) };
+        // SAFETY: detach() has not ended the request, and nobody uses it after this; the count that
+        // read_client_request_body took is given back.
+        unsafe { ngx_http_finalize_request(r, rc) };
     }
 
     /// The request ends while the call may still be under way.
     fn client_gone(&self) {
-        if self.detached.get() {
+        if self.request().is_none() {
             return;
         }
         self.count(Outcome::Aborted);
@@ -296,9 +295,8 @@ impl Context {
 
     /// Cuts the exchange off, and takes the events off nginx's lists.
     fn detach(&self) {
-        if self.detached.replace(true) {
-            return;
-        }
+        let Some(r) = self.request() else { return };
+        self.let_go_of_request();
         if let (Some(exchange), Some(worker)) = (self.exchange.get(), worker()) {
             // Not one that was refused, or that has left the queue: no thread is the freer for it.
             if let Some(began) = exchange.began() {
@@ -314,8 +312,8 @@ impl Context {
                 worker.forget(exchange.pool());
             }
             if let Some(End::Failed(failure)) = end {
-                // SAFETY: cleanups run while the request is still there.
-                unsafe { log::write_for_request(self.r, failure.level, failure.record.as_bytes()) };
+                // SAFETY: the request still lives: whoever ends it does so after this, and cleanups run before it goes.
+                unsafe { log::write_for_request(r, failure.level, failure.record.as_bytes()) };
             }
         }
         // SAFETY: the events are the context's own; nginx's lists are this thread's.
