@@ -120,7 +120,7 @@ impl Piece {
     }
 
     /// It as nginx may have it, who may keep it for long: a copy, if it would keep too much in memory.
-    fn to_give(self) -> Self {
+    fn for_nginx(self) -> Self {
         match &self.body {
             Body::Slice(large, range) if large.pinned.is_none() => {
                 let copy = Chunk::Owned(large.chunk.bytes()[range.clone()].to_vec());
@@ -191,7 +191,7 @@ impl Backlog {
                     break;
                 }
                 let (first, rest) = piece.cut(at_once);
-                piece = first.to_give();
+                piece = first.for_nginx();
                 if let Some(rest) = rest {
                     self.pieces.push_front(rest);
                 }

@@ -16,7 +16,7 @@ use crate::exchange::log::{Level, Origin};
 use crate::exchange::response::{End, Failure};
 use crate::exchange::tally::{Outcome, Tally};
 use crate::exchange::{Exchange, Terms, now};
-use crate::nginx::conf::{self, LocConf};
+use crate::nginx::conf;
 use crate::nginx::ffi::{
     DONE, ERROR, OK, guard, wsgi_count, wsgi_discard_body, wsgi_request_body_no_buffering, wsgi_set_count,
     wsgi_set_log_request, wsgi_set_request_body_no_buffering,
