@@ -308,7 +308,8 @@ unsafe fn relieve(r: *mut ngx_http_request_t, context: &Context, location: &LocC
     let mut out = context.out.borrow_mut();
     let mut goes_on = out.pending.is_empty() && !out.backlog.is_empty();
     if context.buffering() && !out.pending.is_empty() && (out.ending || exchange.is_full()) {
-        if now() - *out.stalled.get_or_insert_with(now) < PATIENCE {
+        let since = *out.stalled.get_or_insert_with(now);
+        if now() - since < PATIENCE {
             return context.look_again(PATIENCE);
         }
         // SAFETY: as the caller vouches.
