@@ -28,7 +28,7 @@ impl Context {
             // SAFETY: the request lives; nginx sends none for a subrequest.
             self.hinted.set(unsafe { self.r == (*self.r).main });
             // SAFETY: the request lives, and its head has not been sent.
-            if unsafe { headers::send_hints(self.r, &fields) } == ERROR {
+            if unsafe { headers::send_hints(self.r, &fields, self.location()) } == ERROR {
                 return self.finish(ERROR);
             }
         }
@@ -71,6 +71,10 @@ impl Context {
     fn send_head(&self, head: &Head) -> Option<ngx_int_t> {
         let location = self.location();
         let wishes = Wishes::of(head, location);
+        // SAFETY: the request lives.
+        if unsafe { wishes.apply(self.r) }.is_none() {
+            return Some(ERROR);
+        }
         if let Some(target) = wishes.redirect {
             self.count_response(head.status.into());
             self.detach();
@@ -86,10 +90,8 @@ impl Context {
         self.buffering.set(wishes.buffering.unwrap_or(location.buffering != 0));
         // SAFETY: as above.
         let rc = unsafe {
-            match wishes.apply(self.r, location) {
-                Some(()) => headers::send(self.r, head, location),
-                None => ERROR,
-            }
+            accel::limit_as_configured(self.r, location);
+            headers::send(self.r, head, location)
         };
         // A filter may have answered otherwise (416) before it got so far.
         // SAFETY: as above.

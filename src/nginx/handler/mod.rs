@@ -284,8 +284,11 @@ impl Context {
     /// The request ends while the call may still be under way.
     fn client_gone(&self) {
         if self.detached.get() {
-            return;
+            // SAFETY: the request lives until here.
+            return unsafe { output::reset_if_unsent(self.r) };
         }
+        // SAFETY: as above.
+        unsafe { output::reset(self.r) };
         self.count(Outcome::Aborted);
         let interrupt = self.location().interrupt_on_abort != 0;
         if let (true, Some(exchange), Some(worker)) = (interrupt, self.exchange.get(), worker()) {
