@@ -26,8 +26,8 @@ pub struct Head {
     pub length: Option<u64>,
 }
 
-/// Header fields in one allocation: of each the two lengths (`usize`), then name and value. A small body may be behind
-/// them.
+/// Header fields in one allocation: of each the two lengths (`usize`), then name and value, each with a NUL behind it for
+/// those parts of nginx that read on to one. A small body may be behind them.
 #[derive(Debug, Default)]
 pub struct Fields {
     bytes: Vec<u8>,
@@ -49,10 +49,12 @@ impl Fields {
     /// Appends a field.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
         debug_assert_eq!(self.body, 0, "a field behind the body");
-        self.bytes.reserve(2 * LENGTH + name.len() + value.len());
+        self.bytes.reserve(2 * LENGTH + name.len() + value.len() + 2);
         self.bytes.extend_from_slice([name.len().to_ne_bytes(), value.len().to_ne_bytes()].as_flattened());
-        self.bytes.extend_from_slice(name);
-        self.bytes.extend_from_slice(value);
+        for text in [name, value] {
+            self.bytes.extend_from_slice(text);
+            self.bytes.push(0);
+        }
         self.count += 1;
     }
 
@@ -69,8 +71,8 @@ impl Fields {
             let (name, after) = rest.split_first_chunk::<LENGTH>()?;
             let (value, after) = after.split_first_chunk::<LENGTH>()?;
             let (name, after) = after.split_at_checked(usize::from_ne_bytes(*name))?;
-            let (value, after) = after.split_at_checked(usize::from_ne_bytes(*value))?;
-            rest = after;
+            let (value, after) = after.split_first()?.1.split_at_checked(usize::from_ne_bytes(*value))?;
+            rest = after.split_first()?.1;
             Some((name, value))
         })
     }

@@ -8,6 +8,7 @@ mod body;
 mod conf;
 mod deadlines;
 mod ffi;
+mod file;
 mod handler;
 mod headers;
 mod log;

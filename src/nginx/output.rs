@@ -12,7 +12,8 @@ use smallvec::SmallVec;
 
 use super::backlog::{AT_ONCE, Backlog, Body, Piece, Pinned};
 use super::conf::LocConf;
-use super::ffi::{ERROR, wsgi_buf_size};
+use super::ffi::{ERROR, wsgi_buf_size, wsgi_buffered, wsgi_chunked, wsgi_header_only, wsgi_header_sent};
+use super::file;
 use super::handler::Context;
 use crate::exchange::now;
 use crate::exchange::response::{Part, Parts};
@@ -36,6 +37,9 @@ pub(crate) struct Outgoing {
     backlog: Backlog,
     /// The application has ended: the backlog is the end of the body.
     ending: bool,
+    /// Files of which nginx has read all. Buffers that its filters have made of them still name them: they stay open
+    /// until the request's end.
+    read: Vec<Part>,
     /// Chain links to use again.
     free: Vec<*mut ngx_chain_t>,
 }
@@ -129,10 +133,8 @@ impl Outgoing {
         let (file, offset, length) = match &piece.body {
             // SAFETY: as the caller vouches; a null answer is handled.
             Body::Part(Part::File { file, offset, length, .. }) => unsafe {
-                let nginx_file = ngx_pcalloc((*r).pool, size_of::<ngx_file_t>()).cast::<ngx_file_t>().as_mut()?;
-                nginx_file.fd = file.as_raw_fd();
-                nginx_file.log = (*(*r).connection).log;
-                (ptr::from_mut(nginx_file), *offset, *length)
+                let fd = file.as_raw_fd();
+                (file::describe(r, fd, &file::path_of(fd))?.as_ptr(), *offset, *length)
             },
             Body::Spooled { offset, length } => (self.backlog.file()?, *offset, *length),
             _ => return None,
@@ -150,10 +152,10 @@ impl Outgoing {
         let mut held = 0;
         for pending in given {
             if self.pending.is_empty() && pending.is_done() {
-                held += pending.piece.held;
                 if !last {
                     self.free.push(pending.link);
                 }
+                held += self.done_with(pending.piece);
             } else {
                 self.pending.push_back(pending);
             }
@@ -166,13 +168,21 @@ impl Outgoing {
         let mut held = 0;
         while self.pending.front().is_some_and(Pending::is_done) {
             let Some(pending) = self.pending.pop_front() else { break };
-            held += pending.piece.held;
             self.free.push(pending.link);
+            held += self.done_with(pending.piece);
         }
         if self.pending.is_empty() {
             (self.pinned, self.stalled) = (None, None);
         }
         held
+    }
+
+    /// Lets go of a piece of which nginx has taken all; returns how many bytes of the window it held.
+    fn done_with(&mut self, piece: Piece) -> u64 {
+        if let Body::Part(part @ Part::File { .. }) = piece.body {
+            self.read.push(part);
+        }
+        piece.held
     }
 
     /// What nginx is to be given next, in steps of half a window, so that the thread makes more while the client is sent what
@@ -379,20 +389,40 @@ pub(crate) unsafe fn flush(r: *mut ngx_http_request_t, context: &Context, locati
     }
 }
 
-/// Has a response that is cut short look so to a client of HTTP/1.0, for whom the end of the connection is the end of
-/// a body without Content-Length: the connection ends by a reset.
+/// Has a response that is cut short look so to a client for whom the end of the connection is the end of the body: one of
+/// HTTP/1, if the body has neither Content-Length nor chunks. The connection ends by a reset, and on TLS without the
+/// record that would say that this is the end.
 ///
 /// # Safety
-/// `r` must be a live request of the calling thread whose head has been sent.
+/// `r` must be a live request of the calling thread.
 pub(crate) unsafe fn reset(r: *mut ngx_http_request_t) {
-    // SAFETY: as the caller vouches; the option is copied by the system.
+    // SAFETY: as the caller vouches: its main request and its connection live; the option is copied by the system.
     unsafe {
-        let by_close = (*r).http_version < NGX_HTTP_VERSION_11 as ngx_uint_t && (*r).headers_out.content_length_n == -1;
-        if by_close && r == (*r).main {
+        let main = (*r).main;
+        let by_close = (*main).http_version < NGX_HTTP_VERSION_20 as ngx_uint_t
+            && (*main).headers_out.content_length_n == -1
+            && wsgi_chunked(main) == 0;
+        if by_close && wsgi_header_sent(main) != 0 && wsgi_header_only(main) == 0 {
+            let connection = &mut *(*main).connection;
+            connection.set_error(1);
             let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
             let length = size_of_val(&at_once) as libc::socklen_t;
             let value = ptr::from_ref(&at_once).cast();
-            libc::setsockopt((*(*r).connection).fd, libc::SOL_SOCKET, libc::SO_LINGER, value, length);
+            libc::setsockopt(connection.fd, libc::SOL_SOCKET, libc::SO_LINGER, value, length);
+        }
+    }
+}
+
+/// As [`reset`], where the request ends before nginx has sent all that it was given.
+///
+/// # Safety
+/// As [`reset`].
+pub(crate) unsafe fn reset_if_unsent(r: *mut ngx_http_request_t) {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let main = (*r).main;
+        if wsgi_buffered(main) != 0 || !(*main).out.is_null() {
+            reset(r);
         }
     }
 }

@@ -8,6 +8,7 @@ use std::os::fd::FromRawFd;
 use nginx_sys::*;
 
 use super::ffi::OK;
+use super::file;
 
 /// A temporary file of nginx's, without a name by now; nginx closes it with the request's pool.
 pub(crate) struct Spool {
@@ -23,11 +24,8 @@ impl Spool {
     pub(crate) unsafe fn create(r: *mut ngx_http_request_t, path: *mut ngx_path_t) -> Option<Self> {
         // SAFETY: as the caller vouches; null answers are handled; the file lives in the request's pool.
         unsafe {
-            let pool = (*r).pool;
-            let file = ngx_pcalloc(pool, size_of::<ngx_file_t>()).cast::<ngx_file_t>().as_mut()?;
-            file.log = (*(*r).connection).log;
-            file.fd = -1;
-            (ngx_create_temp_file(file, path, pool, 0, 1, 0) == OK).then_some(Self { file, length: 0 })
+            let file = file::describe(r, -1, b"")?.as_ptr();
+            (ngx_create_temp_file(file, path, (*r).pool, 0, 1, 0) == OK).then_some(Self { file, length: 0 })
         }
     }
 

@@ -116,6 +116,14 @@ impl Context {
         (!self.detached.get()).then_some(self.r)
     }
 
+    /// The request, be it finished or not.
+    ///
+    /// # Safety
+    /// To be called by the request's cleanup, during which it still is there.
+    pub(super) unsafe fn request_in_cleanup(&self) -> *mut ngx_http_request_t {
+        self.r
+    }
+
     /// Has [`Self::request`] give it no more.
     pub(super) fn let_go_of_request(&self) {
         self.detached.set(true);

@@ -25,7 +25,7 @@ impl Context {
             // SAFETY: the request lives; nginx sends none for a subrequest.
             self.hinted.set(unsafe { r == (*r).main });
             // SAFETY: the request lives, and its head has not been sent.
-            if unsafe { headers::send_hints(r, &fields) } == ERROR {
+            if unsafe { headers::send_hints(r, &fields, self.location()) } == ERROR {
                 return self.finish(ERROR);
             }
         }
@@ -75,6 +75,10 @@ impl Context {
         let r = self.request()?;
         let location = self.location();
         let wishes = Wishes::of(head, location);
+        // SAFETY: the request lives.
+        if unsafe { wishes.apply(r) }.is_none() {
+            return Some(ERROR);
+        }
         if let Some(target) = wishes.redirect {
             self.count_response(head.status.into());
             self.detach();
@@ -90,10 +94,8 @@ impl Context {
         self.buffering.set(wishes.buffering.unwrap_or(location.buffering != 0));
         // SAFETY: as above.
         let rc = unsafe {
-            match wishes.apply(r, location) {
-                Some(()) => headers::send(r, head, location),
-                None => ERROR,
-            }
+            accel::limit_as_configured(r, location);
+            headers::send(r, head, location)
         };
         // A filter may have answered otherwise (416) before it got so far.
         // SAFETY: as above.

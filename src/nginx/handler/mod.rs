@@ -84,8 +84,8 @@ unsafe fn without_body(r: *mut ngx_http_request_t) -> ngx_int_t {
 
 /// The request ends, or is cut off by its client.
 unsafe extern "C" fn request_gone(data: *mut c_void) {
-    // SAFETY: installed above with the context, which the pool still holds.
-    guard((), || unsafe { hold(data) }.client_gone());
+    // SAFETY: this is the cleanup, installed with the context, which the pool still holds.
+    guard((), || unsafe { hold(data).client_gone() });
 }
 
 /// nginx has the whole body.
@@ -281,10 +281,16 @@ impl Context {
     }
 
     /// The request ends while the call may still be under way.
-    fn client_gone(&self) {
-        if self.request().is_none() {
-            return;
-        }
+    ///
+    /// # Safety
+    /// To be called by the request's cleanup.
+    unsafe fn client_gone(&self) {
+        let Some(r) = self.request() else {
+            // SAFETY: as the caller vouches, nginx is about to free the request.
+            return unsafe { output::reset_if_unsent(self.request_in_cleanup()) };
+        };
+        // SAFETY: the request lives.
+        unsafe { output::reset(r) };
         self.count(Outcome::Aborted);
         let interrupt = self.location().interrupt_on_abort != 0;
         if let (true, Some(exchange), Some(worker)) = (interrupt, self.exchange.get(), worker()) {
