@@ -5,6 +5,7 @@ mod accept;
 mod board;
 mod body;
 mod conf;
+mod cut_off;
 mod deadlines;
 mod ffi;
 mod file;

@@ -22,7 +22,7 @@ use crate::nginx::ffi::{
     wsgi_set_log_request, wsgi_set_request_body_no_buffering,
 };
 use crate::nginx::worker::{Worker, close_on_exec_of, worker};
-use crate::nginx::{body, headers, log, output, request, waker};
+use crate::nginx::{body, cut_off, headers, log, request, waker};
 pub(crate) use context::{Context, context_of};
 use context::{attach, hold};
 
@@ -274,7 +274,7 @@ impl Context {
         let rc = if self.head_sent.get() && rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t { ERROR } else { rc };
         if rc == ERROR && self.head_sent.get() {
             // SAFETY: the request lives until here.
-            unsafe { output::reset(self.r) };
+            unsafe { cut_off::show(self.r) };
         }
         self.detach();
         // SAFETY: the request lives until here; the count that read_client_request_body took is given back.
@@ -285,10 +285,10 @@ impl Context {
     fn client_gone(&self) {
         if self.detached.get() {
             // SAFETY: the request lives until here.
-            return unsafe { output::reset_if_unsent(self.r) };
+            return unsafe { cut_off::show_if_unsent(self.r) };
         }
         // SAFETY: as above.
-        unsafe { output::reset(self.r) };
+        unsafe { cut_off::show(self.r) };
         self.count(Outcome::Aborted);
         let interrupt = self.location().interrupt_on_abort != 0;
         if let (true, Some(exchange), Some(worker)) = (interrupt, self.exchange.get(), worker()) {
