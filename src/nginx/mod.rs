@@ -6,6 +6,7 @@ mod backlog;
 mod board;
 mod body;
 mod conf;
+mod cut_off;
 mod deadlines;
 mod ffi;
 mod file;

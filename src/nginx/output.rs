@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 
 use super::backlog::{AT_ONCE, Backlog, Body, Piece, Pinned};
 use super::conf::LocConf;
-use super::ffi::{ERROR, wsgi_buf_size, wsgi_buffered, wsgi_chunked, wsgi_header_only, wsgi_header_sent};
+use super::ffi::{ERROR, wsgi_buf_size};
 use super::file;
 use super::handler::Context;
 use crate::exchange::now;
@@ -386,43 +386,5 @@ pub(crate) unsafe fn flush(r: *mut ngx_http_request_t, context: &Context, locati
         let held = context.out.borrow_mut().release();
         context.taken(held);
         advance(r, context, location)
-    }
-}
-
-/// Has a response that is cut short look so to a client for whom the end of the connection is the end of the body: one of
-/// HTTP/1, if the body has neither Content-Length nor chunks. The connection ends by a reset, and on TLS without the
-/// record that would say that this is the end.
-///
-/// # Safety
-/// `r` must be a live request of the calling thread.
-pub(crate) unsafe fn reset(r: *mut ngx_http_request_t) {
-    // SAFETY: as the caller vouches: its main request and its connection live; the option is copied by the system.
-    unsafe {
-        let main = (*r).main;
-        let by_close = (*main).http_version < NGX_HTTP_VERSION_20 as ngx_uint_t
-            && (*main).headers_out.content_length_n == -1
-            && wsgi_chunked(main) == 0;
-        if by_close && wsgi_header_sent(main) != 0 && wsgi_header_only(main) == 0 {
-            let connection = &mut *(*main).connection;
-            connection.set_error(1);
-            let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
-            let length = size_of_val(&at_once) as libc::socklen_t;
-            let value = ptr::from_ref(&at_once).cast();
-            libc::setsockopt(connection.fd, libc::SOL_SOCKET, libc::SO_LINGER, value, length);
-        }
-    }
-}
-
-/// As [`reset`], where the request ends before nginx has sent all that it was given.
-///
-/// # Safety
-/// As [`reset`].
-pub(crate) unsafe fn reset_if_unsent(r: *mut ngx_http_request_t) {
-    // SAFETY: as the caller vouches.
-    unsafe {
-        let main = (*r).main;
-        if wsgi_buffered(main) != 0 || !(*main).out.is_null() {
-            reset(r);
-        }
     }
 }

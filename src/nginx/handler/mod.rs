@@ -22,7 +22,7 @@ use crate::nginx::ffi::{
     wsgi_set_log_request, wsgi_set_request_body_no_buffering,
 };
 use crate::nginx::worker::{Worker, close_on_exec_of, worker};
-use crate::nginx::{body, headers, log, output, request, waker};
+use crate::nginx::{body, cut_off, headers, log, request, waker};
 pub(crate) use context::{Context, context_of};
 use context::{attach, hold};
 
@@ -272,7 +272,7 @@ impl Context {
         let rc = if self.head_sent.get() && rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t { ERROR } else { rc };
         if rc == ERROR && self.head_sent.get() {
             // SAFETY: the request lives.
-            unsafe { output::reset(r) };
+            unsafe { cut_off::show(r) };
         }
         self.detach();
         // SAFETY: detach() has not ended the request, and nobody uses it after this; the count that
@@ -287,10 +287,10 @@ impl Context {
     unsafe fn client_gone(&self) {
         let Some(r) = self.request() else {
             // SAFETY: as the caller vouches, nginx is about to free the request.
-            return unsafe { output::reset_if_unsent(self.request_in_cleanup()) };
+            return unsafe { cut_off::show_if_unsent(self.request_in_cleanup()) };
         };
         // SAFETY: the request lives.
-        unsafe { output::reset(r) };
+        unsafe { cut_off::show(r) };
         self.count(Outcome::Aborted);
         let interrupt = self.location().interrupt_on_abort != 0;
         if let (true, Some(exchange), Some(worker)) = (interrupt, self.exchange.get(), worker()) {
