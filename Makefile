@@ -60,7 +60,7 @@ integration: setup-test ## pytest against a real nginx and a debug build of the 
 	@$(ROOT)/script/build.sh
 	@$(ROOT)/script/integration.sh $(ARGS)
 
-soak: setup-test ## the long tests: crowds that leave, a million requests, gigabytes, reload and quit under load
+soak: setup-test ## the long tests: crowds that leave or do not read, a million requests, gigabytes, reload and quit under load
 	@$(ROOT)/script/build.sh
 	@$(ROOT)/script/soak.sh $(ARGS)
 

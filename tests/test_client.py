@@ -10,7 +10,7 @@ EARLY = "early_hints $wanted;" if HINTS else ""
 CONF = f"""
     wsgi_param test.dir @DIR@;
     location / {{ wsgi_pass client; }}
-    location /hints/ {{ {EARLY} wsgi_pass client; }}
+    location /hints/ {{ {EARLY} wsgi_hide_header X-Powered-By; wsgi_pass client; }}
     location /ignored/ {{ wsgi_ignore_client_abort on; wsgi_pass client; }}
     location /hasty/ {{ wsgi_read_timeout 300ms; wsgi_pass client; }}
 """

@@ -1,10 +1,11 @@
 """Applications that fail: what the client gets, what the error log says, and that the worker lives on."""
 
 import re
+import ssl
 
 import pytest
 
-from harness import config, http1, http2, script
+from harness import config, http1, http2, script, tls
 from harness.script import fail, give, odd, play, send, start
 
 KINDS = [
@@ -19,7 +20,12 @@ KINDS = [
 
 
 @pytest.fixture(scope="module")
-def server(serve_module):
+def certificate(tmp_path_factory):
+    return tls.Certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="module")
+def server(serve_module, certificate):
     broken = """
         location /broken { wsgi_pass broken; }
         location /missing { wsgi_pass no_such_module; }
@@ -28,8 +34,15 @@ def server(serve_module):
         location /factory { wsgi_pass "broken_kinds:factory()"; }
         location /exits { wsgi_pass exits; }
     """
+    unchunked = "location /unchunked/ { chunked_transfer_encoding off; wsgi_pass script; }"
+    front = """location /front/ {
+        proxy_pass http://unix:@DIR@/inner.sock:/; proxy_http_version 1.1; proxy_set_header Connection "";
+        proxy_cache front; add_header X-Cached $upstream_cache_status;
+    }"""
     second = f"server {{ {config.http2('H2_PORT', tls=False)} {script.CONF} }}"
-    return serve_module(config.site(script.CONF + broken, http=second))
+    third = f"server {{ listen 127.0.0.1:@TLS_PORT@ ssl; {certificate.directives()} {script.CONF} {unchunked} }}"
+    inner = f"proxy_cache_path @DIR@/cache keys_zone=front:1m; server {{ listen unix:@DIR@/inner.sock; {script.CONF} }}"
+    return serve_module(config.site(script.CONF + unchunked + front + broken, http=second + third + inner))
 
 
 @pytest.fixture(autouse=True)
@@ -116,13 +129,42 @@ def test_after_the_head_on_http_1_0_the_connection_is_reset_or_ends_short(server
         assert response.text == "first" and not response.complete
 
 
-def test_after_the_head_on_http_1_0_without_a_length(server):
-    """There the end of the connection would be the end of the body: it is reset, which no client takes for one."""
+@pytest.mark.parametrize("path, version", [("/play", "HTTP/1.0"), ("/unchunked/play", "HTTP/1.1")])
+def test_after_the_head_where_only_the_end_of_the_connection_ends_the_body(server, path, version):
+    """It is reset, which no client takes for an end."""
     with http1.Connection(server.port) as connection:
-        connection.request(play(start(), give("first"), fail()), version="HTTP/1.0")
+        connection.request(play(start(), give("first"), fail(), at=path), version=version)
         with pytest.raises(ConnectionResetError):
             while connection.socket.recv(65536):
                 pass
+
+
+@pytest.mark.parametrize("path, version", [("/play", "HTTP/1.0"), ("/unchunked/play", "HTTP/1.1")])
+def test_after_the_head_on_tls_where_only_the_end_of_the_connection_ends_the_body(server, certificate, path, version):
+    """Neither does TLS say that it ends here."""
+    with http1.Connection(server.ports["TLS_PORT"], certificate.client()) as connection:
+        connection.socket.suppress_ragged_eofs = False
+        connection.request(play(start(), give("first"), fail(), at=path), version=version)
+        with pytest.raises((ConnectionResetError, ssl.SSLEOFError)):
+            while connection.socket.recv(65536):
+                pass
+
+
+def test_on_tls_an_end_that_is_one_is_said_to_be_one(server, certificate):
+    with http1.Connection(server.ports["TLS_PORT"], certificate.client()) as connection:
+        connection.request(play(start(), give("all")), version="HTTP/1.0")
+        assert connection.response().text == "all" and connection.socket.unwrap()
+
+
+def test_a_proxy_in_front_sees_and_shows_that_a_response_was_cut_off(server):
+    """By the rule of docs/deploying.md: with HTTP/1.1 between the two, nothing of it is cached either."""
+    path = play(start(headers={"Cache-Control": "max-age=60"}), give("first"), fail(), at="/front/play")
+    for _ in range(2):
+        response = http1.fetch(server, path)
+        assert (response.text, response.complete, response.get("X-Cached")) == ("first", False, "MISS")
+    path = play(start(headers={"Cache-Control": "max-age=60"}), give("first"), at="/front/play")
+    states = [http1.fetch(server, path).get("X-Cached") for _ in range(2)]
+    assert states == ["MISS", "HIT"]
 
 
 def test_a_failing_close_after_a_streamed_body(server):

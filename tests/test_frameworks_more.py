@@ -58,6 +58,12 @@ def test_head(site):
     assert response.get("Content-Length", length) == length
 
 
+def test_a_file_that_reads_other_bytes_than_its_descriptor_has(servers):
+    port = servers.ports["DJANGO_PORT"]
+    response = http1.fetch(None, "/packed", port=port)
+    assert (response.status, response.body == PARTS, response.complete) == (200, True, True)
+
+
 def test_sessions(site):
     assert [site[1].get("/count").text for _ in range(4)] == ["1", "2", "3", "4"]
     cookies = fetch(site, "/count").all("Set-Cookie")

@@ -7,6 +7,7 @@ from soak.crowd import Crowd, Streams
 from soak.soak_leaving import cut_short
 from soak.soak_queue import leave_the_queue
 from soak.soak_reload import quit_under_load, reloads
+from soak.soak_slow import slow_clients
 
 
 @pytest.fixture
@@ -65,3 +66,7 @@ def test_reload_under_load(started):
 def test_quit_under_load(serve, tmp_path):
     server, _ = site.start(serve, tmp_path, access_log="@DIR@/access.log test")
     quit_under_load(server)
+
+
+def test_slow_clients(serve):
+    slow_clients(serve, 2, (20, 20, 5))

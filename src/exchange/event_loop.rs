@@ -48,6 +48,11 @@ impl Exchange {
         self.outbox().window()
     }
 
+    /// The client does not keep up any more: the window is what it was at first.
+    pub fn narrow(&self) {
+        self.outbox().narrow();
+    }
+
     /// Whether the thread waits, or is about to, for the client to take more.
     pub fn is_full(&self) -> bool {
         self.outbox().is_full()

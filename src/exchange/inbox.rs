@@ -196,6 +196,11 @@ impl Inbox {
         drop(unwanted);
     }
 
+    #[cfg(test)]
+    pub(super) fn pieces(&self) -> usize {
+        self.state().pieces.len()
+    }
+
     /// Adds what the client has sent: no more of it is wanted while [`Self::is_paused`].
     ///
     /// Who waits is woken when the inbox is half full, or by [`Self::flush`]: not for each of several pieces.
@@ -204,7 +209,10 @@ impl Inbox {
         if !piece.is_empty() {
             state.waiting += piece.len();
             state.fed += piece.len() as u64;
-            state.pieces.push_back(piece);
+            // Else a client that sends byte by byte fills it with what each piece costs.
+            if !state.pieces.back_mut().is_some_and(|last| last.absorb(&piece)) {
+                state.pieces.push_back(piece);
+            }
         }
         let met = state.is_met() && state.waiting >= state.limit / 2;
         if met && !state.is_wide {

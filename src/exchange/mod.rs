@@ -252,16 +252,11 @@ impl Exchange {
             if self.is_gone() {
                 return Err(Gone);
             }
-            let room = outbox.hold(parts.iter().map(Part::held).sum());
+            let room = outbox.add(parts);
             let delivery = &mut outbox.delivery;
             debug_assert!(delivery.end.is_none(), "something was sent after the end");
             if head.is_some() {
                 delivery.head = head;
-            }
-            if delivery.parts.is_empty() {
-                delivery.parts = parts;
-            } else {
-                delivery.parts.extend(parts);
             }
             delivery.end = end;
             if ended && outbox.watchers > 0 {
@@ -285,7 +280,7 @@ impl Exchange {
                 return Err(Gone);
             }
             debug_assert!(outbox.delivery.head.is_none(), "an interim response behind the head");
-            let room = outbox.hold(fields.size());
+            let room = outbox.hold(fields.held());
             outbox.delivery.hints.push(fields);
             room
         };

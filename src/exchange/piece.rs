@@ -15,6 +15,9 @@ pub unsafe trait Room: Send {
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 
+/// Pieces are joined up to this size, in bytes.
+const MOST_JOINED: usize = 4 << 10;
+
 enum Memory {
     /// A vector's allocation; its length says nothing.
     Own(Vec<u8>),
@@ -98,6 +101,20 @@ impl Piece {
     pub unsafe fn grow(&mut self, count: usize) {
         debug_assert!(count <= self.room - self.length);
         self.length += count;
+    }
+
+    /// Copies `next` behind its own bytes, if both are small and copies already. False: it does not.
+    pub fn absorb(&mut self, next: &Piece) -> bool {
+        match (&mut self.memory, &next.memory) {
+            (Memory::Own(bytes), Memory::Own(_))
+                if bytes.len() == self.length && self.length + next.length <= MOST_JOINED =>
+            {
+                bytes.extend_from_slice(next.bytes());
+                (self.length, self.room) = (bytes.len(), bytes.len());
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Forgets the bytes.

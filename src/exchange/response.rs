@@ -7,6 +7,12 @@ use smallvec::SmallVec;
 
 use super::log::Level;
 
+/// What a piece costs beside its bytes: its place in lists, its allocation, nginx's buffer for it. Windows count it.
+pub const COST: u64 = 128;
+
+/// Chunks are joined in one piece of memory up to this size, in bytes.
+const MOST_JOINED: usize = 16 * 1024;
+
 /// Status line and header fields, validated: nothing in here can split a response.
 #[derive(Debug, Default)]
 pub struct Head {
@@ -20,8 +26,8 @@ pub struct Head {
     pub length: Option<u64>,
 }
 
-/// Header fields in one allocation: of each the two lengths (`usize`), then name and value. A small body may be behind
-/// them.
+/// Header fields in one allocation: of each the two lengths (`usize`), then name and value, each with a NUL behind it for
+/// those parts of nginx that read on to one. A small body may be behind them.
 #[derive(Debug, Default)]
 pub struct Fields {
     bytes: Vec<u8>,
@@ -43,10 +49,12 @@ impl Fields {
     /// Appends a field.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
         debug_assert_eq!(self.body, 0, "a field behind the body");
-        self.bytes.reserve(2 * LENGTH + name.len() + value.len());
+        self.bytes.reserve(2 * LENGTH + name.len() + value.len() + 2);
         self.bytes.extend_from_slice([name.len().to_ne_bytes(), value.len().to_ne_bytes()].as_flattened());
-        self.bytes.extend_from_slice(name);
-        self.bytes.extend_from_slice(value);
+        for text in [name, value] {
+            self.bytes.extend_from_slice(text);
+            self.bytes.push(0);
+        }
         self.count += 1;
     }
 
@@ -63,8 +71,8 @@ impl Fields {
             let (name, after) = rest.split_first_chunk::<LENGTH>()?;
             let (value, after) = after.split_first_chunk::<LENGTH>()?;
             let (name, after) = after.split_at_checked(usize::from_ne_bytes(*name))?;
-            let (value, after) = after.split_at_checked(usize::from_ne_bytes(*value))?;
-            rest = after;
+            let (value, after) = after.split_first()?.1.split_at_checked(usize::from_ne_bytes(*value))?;
+            rest = after.split_first()?.1;
             Some((name, value))
         })
     }
@@ -79,9 +87,9 @@ impl Fields {
         self.bytes
     }
 
-    /// How much memory they hold, in bytes.
-    pub fn size(&self) -> u64 {
-        self.bytes.len() as u64
+    /// How much of a window they take, in bytes.
+    pub fn held(&self) -> u64 {
+        COST + self.bytes.len() as u64
     }
 
     /// The number of fields.
@@ -115,6 +123,17 @@ impl Chunk {
         match self {
             Chunk::Owned(bytes) => bytes,
             Chunk::Shared(payload) => payload.bytes(),
+        }
+    }
+
+    /// Copies `next` behind its own bytes, if both are small and copies already. False: it does not.
+    fn absorb(&mut self, next: &Chunk) -> bool {
+        match (self, next) {
+            (Chunk::Owned(bytes), Chunk::Owned(more)) if bytes.len() + more.len() <= MOST_JOINED => {
+                bytes.extend_from_slice(more);
+                true
+            }
+            _ => false,
         }
     }
 }
@@ -172,11 +191,19 @@ impl fmt::Debug for OnDrop {
 }
 
 impl Part {
-    /// How much memory the part holds until it has been sent, in bytes.
+    /// How much of a window the part takes until it has been sent, in bytes.
     pub fn held(&self) -> u64 {
         match self {
-            Part::Chunk(chunk) => chunk.bytes().len() as u64,
+            Part::Chunk(chunk) => COST + chunk.bytes().len() as u64,
             Part::File { .. } => 0,
+        }
+    }
+
+    /// Takes in what follows it, so that small chunks do not stay many. False: it does not, and `next` is a part by itself.
+    pub fn absorb(&mut self, next: &Part) -> bool {
+        match (self, next) {
+            (Part::Chunk(chunk), Part::Chunk(next)) => chunk.absorb(next),
+            _ => false,
         }
     }
 

@@ -63,17 +63,15 @@ impl<'a> Wishes<'a> {
         wishes
     }
 
-    /// Sets what concerns the response.
+    /// Sets what concerns the response, be it the application's or, after a redirect, nginx's own.
     ///
     /// # Safety
     /// `r` must be a live request of the calling thread.
-    pub(crate) unsafe fn apply(&self, r: *mut ngx_http_request_t, location: &LocConf) -> Option<()> {
+    pub(crate) unsafe fn apply(&self, r: *mut ngx_http_request_t) -> Option<()> {
         // SAFETY: as the caller vouches; a null answer is handled.
         unsafe {
-            let configured = Some(location.limit_rate).filter(|&rate| rate > 0 && wsgi_limit_rate_set(r) == 0);
-            if let Some(rate) = self.limit_rate.or(configured) {
-                (*r).limit_rate = rate;
-                wsgi_set_limit_rate_set(r, 1);
+            if let Some(rate) = self.limit_rate {
+                limit_rate(r, rate);
             }
             if let Some(charset) = self.charset {
                 let copy = ngx_palloc((*r).pool, size_of::<ngx_str_t>()).cast::<ngx_str_t>().as_mut()?;
@@ -82,6 +80,29 @@ impl<'a> Wishes<'a> {
             }
         }
         Some(())
+    }
+}
+
+/// Has `wsgi_limit_rate` hold for the application's own response, unless something else has set a limit.
+///
+/// # Safety
+/// `r` must be a live request of the calling thread.
+pub(crate) unsafe fn limit_as_configured(r: *mut ngx_http_request_t, location: &LocConf) {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        if location.limit_rate > 0 && wsgi_limit_rate_set(r) == 0 {
+            limit_rate(r, location.limit_rate);
+        }
+    }
+}
+
+/// # Safety
+/// `r` must be a live request of the calling thread.
+unsafe fn limit_rate(r: *mut ngx_http_request_t, rate: usize) {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        (*r).limit_rate = rate;
+        wsgi_set_limit_rate_set(r, 1);
     }
 }
 

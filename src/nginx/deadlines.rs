@@ -50,7 +50,7 @@ pub(super) fn give_up(pool: Option<usize>, why: &str) {
     for context in all() {
         // An answer may end other requests of its connection.
         let of_pool = context.exchange().is_some_and(|exchange| pool.is_none_or(|pool| exchange.pool() == pool));
-        if of_pool && !context.is_detached() {
+        if of_pool && context.request().is_some() {
             // SAFETY: it is not detached, so its request is alive.
             unsafe { with_request(context.deadline.get(), |context| context.give_up(pool.is_none(), why)) };
         }
@@ -82,6 +82,9 @@ impl Context {
             }
             return self.arm((location.queue_timeout - waited).min(read).min(whole));
         };
+        if self.out.borrow().is_ending() {
+            return self.arm(read); // the call has ended
+        }
         let elapsed = since(began);
         if elapsed >= whole {
             let why = format!("the call took {elapsed} ms so far (wsgi_request_timeout)");

@@ -232,7 +232,11 @@ unsafe fn push(r: *mut ngx_http_request_t, key: ngx_str_t, value: ngx_str_t) -> 
 ///
 /// # Safety
 /// As [`send`].
-pub(crate) unsafe fn send_hints(r: *mut ngx_http_request_t, fields: &Fields) -> ngx_int_t {
+pub(crate) unsafe fn send_hints(r: *mut ngx_http_request_t, fields: &Fields, location: &LocConf) -> ngx_int_t {
+    let mut shown = fields.iter().filter(|(name, _)| !accel::is_hidden(name, location)).peekable();
+    if shown.peek().is_none() {
+        return OK;
+    }
     // SAFETY: as the caller vouches. nginx sends what is in the response's list: for the time being, these fields alone.
     unsafe {
         let list = &raw mut (*r).headers_out.headers;
@@ -241,7 +245,7 @@ pub(crate) unsafe fn send_hints(r: *mut ngx_http_request_t, fields: &Fields) -> 
             list.write(kept);
             return ERROR;
         }
-        let pushed = fields.iter().all(|(name, value)| push(r, text(name), text(value)).is_some());
+        let pushed = shown.all(|(name, value)| push(r, text(name), text(value)).is_some());
         let rc = if pushed { wsgi_send_early_hints(r) } else { ERROR };
         list.write(kept);
         rc

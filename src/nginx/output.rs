@@ -1,7 +1,7 @@
 //! The response body on its way through nginx's filters, and what becomes free again as it goes.
 //!
-//! Parts go to nginx at once while the client keeps up. When it does not, later parts wait in a backlog; and when
-//! the application has used up its window, `wsgi_buffering` moves the backlog's memory to a temporary file.
+//! Parts go to nginx at once while the client keeps up. When it does not, later parts wait in a backlog (backlog.rs); and
+//! when the application has used up its window, `wsgi_buffering` moves the backlog's memory to a temporary file.
 
 use std::collections::VecDeque;
 use std::os::fd::AsRawFd;
@@ -10,33 +10,38 @@ use std::ptr;
 use nginx_sys::*;
 use smallvec::SmallVec;
 
+use super::backlog::{AT_ONCE, Backlog, Body, Piece, Pinned};
 use super::conf::LocConf;
-use super::ffi::{ERROR, OK, wsgi_buf_size};
+use super::ffi::{ERROR, wsgi_buf_size};
+use super::file;
 use super::handler::Context;
-use super::log;
-use super::spool::Spool;
+use crate::exchange::now;
 use crate::exchange::response::{Part, Parts};
+
+/// So many bytes of memory of one response are given to nginx in one turn of the event loop, to a client that keeps up.
+const MOST_IN_A_TURN: u64 = 2 << 20;
+
+/// A client that takes all that nginx has within this time, in microseconds, keeps up, and its response stays off the disk.
+const PATIENCE: u64 = 5_000;
 
 /// The response body between the exchange and the client.
 #[derive(Default)]
 pub(crate) struct Outgoing {
     /// What nginx has been given and has not done with, in order.
     pending: VecDeque<Pending>,
+    /// That it is more memory than [`AT_ONCE`].
+    pinned: Option<Pinned>,
+    /// Since when something has been pending, where that was of interest; [`now`]'s microseconds.
+    stalled: Option<u64>,
     /// What nginx will be given next.
-    backlog: VecDeque<Piece>,
-    spool: Option<Spool>,
-    /// There can be no spool, or its disk is full: the thread waits from then on.
-    spool_failed: bool,
+    backlog: Backlog,
+    /// The application has ended: the backlog is the end of the body.
+    ending: bool,
+    /// Files of which nginx has read all. Buffers that its filters have made of them still name them: they stay open
+    /// until the request's end.
+    read: Vec<Part>,
     /// Chain links to use again.
     free: Vec<*mut ngx_chain_t>,
-}
-
-/// A piece of the body.
-enum Piece {
-    /// As the application sent it.
-    Part(Part),
-    /// A range of the spool, in bytes.
-    Spooled { offset: u64, length: u64 },
 }
 
 /// A piece and the link of nginx's that points into it.
@@ -55,20 +60,15 @@ impl Pending {
     }
 }
 
-impl Piece {
-    /// How much of the application's window it takes, in bytes.
-    fn held(&self) -> u64 {
-        match self {
-            Piece::Part(part) => part.held(),
-            Piece::Spooled { .. } => 0,
-        }
-    }
-}
-
 impl Outgoing {
     /// Whether nothing is left that the client has not taken.
     pub(crate) fn is_empty(&self) -> bool {
         self.pending.is_empty() && self.backlog.is_empty()
+    }
+
+    /// Whether the application has ended, and some of the body has not been given to nginx.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending
     }
 
     /// A link with a buffer, all zero.
@@ -126,19 +126,18 @@ impl Outgoing {
     /// # Safety
     /// `r` must be the live request that this belongs to.
     unsafe fn fill(&self, buf: &mut ngx_buf_t, r: *mut ngx_http_request_t, piece: &Piece) -> Option<()> {
-        let (file, offset, length) = match piece {
-            Piece::Part(Part::Chunk(chunk)) => {
-                point_to(buf, chunk.bytes());
-                return Some(());
-            }
+        if let Some(bytes) = piece.bytes() {
+            point_to(buf, bytes);
+            return Some(());
+        }
+        let (file, offset, length) = match &piece.body {
             // SAFETY: as the caller vouches; a null answer is handled.
-            Piece::Part(Part::File { file, offset, length, .. }) => unsafe {
-                let nginx_file = ngx_pcalloc((*r).pool, size_of::<ngx_file_t>()).cast::<ngx_file_t>().as_mut()?;
-                nginx_file.fd = file.as_raw_fd();
-                nginx_file.log = (*(*r).connection).log;
-                (ptr::from_mut(nginx_file), *offset, *length)
+            Body::Part(Part::File { file, offset, length, .. }) => unsafe {
+                let fd = file.as_raw_fd();
+                (file::describe(r, fd, &file::path_of(fd))?.as_ptr(), *offset, *length)
             },
-            Piece::Spooled { offset, length } => (self.spool.as_ref()?.file(), *offset, *length),
+            Body::Spooled { offset, length } => (self.backlog.file()?, *offset, *length),
+            _ => return None,
         };
         buf.file = file;
         buf.file_pos = offset as off_t;
@@ -153,10 +152,10 @@ impl Outgoing {
         let mut held = 0;
         for pending in given {
             if self.pending.is_empty() && pending.is_done() {
-                held += pending.piece.held();
                 if !last {
                     self.free.push(pending.link);
                 }
+                held += self.done_with(pending.piece);
             } else {
                 self.pending.push_back(pending);
             }
@@ -169,69 +168,53 @@ impl Outgoing {
         let mut held = 0;
         while self.pending.front().is_some_and(Pending::is_done) {
             let Some(pending) = self.pending.pop_front() else { break };
-            held += pending.piece.held();
             self.free.push(pending.link);
+            held += self.done_with(pending.piece);
+        }
+        if self.pending.is_empty() {
+            (self.pinned, self.stalled) = (None, None);
         }
         held
     }
 
-    /// Moves the backlog's memory to the spool, as far as that may grow; returns how many bytes of the window it held.
-    ///
-    /// # Safety
-    /// `r` must be the live request that this belongs to, and `location` its configuration.
-    unsafe fn spool_backlog(&mut self, r: *mut ngx_http_request_t, location: &LocConf) -> u64 {
-        let mut freed = 0;
-        let mut kept = VecDeque::with_capacity(self.backlog.len());
-        while let Some(piece) = self.backlog.pop_front() {
-            // SAFETY: as the caller vouches.
-            match unsafe { self.spooled(r, location, &piece) } {
-                Some((offset, length)) => {
-                    freed += piece.held();
-                    match kept.back_mut() {
-                        Some(Piece::Spooled { offset: start, length: so_far }) if *start + *so_far == offset => {
-                            *so_far += length;
-                        }
-                        _ => kept.push_back(Piece::Spooled { offset, length }),
-                    }
-                }
-                None => kept.push_back(piece),
-            }
+    /// Lets go of a piece of which nginx has taken all; returns how many bytes of the window it held.
+    fn done_with(&mut self, piece: Piece) -> u64 {
+        if let Body::Part(part @ Part::File { .. }) = piece.body {
+            self.read.push(part);
         }
-        self.backlog = kept;
-        freed
+        piece.held
     }
 
-    /// Where in the spool the bytes of `piece` are now; `None` when they are not there.
-    ///
-    /// # Safety
-    /// As [`Self::spool_backlog`].
-    unsafe fn spooled(&mut self, r: *mut ngx_http_request_t, location: &LocConf, piece: &Piece) -> Option<(u64, u64)> {
-        let Piece::Part(Part::Chunk(chunk)) = piece else { return None };
-        if self.spool_failed {
-            return None;
+    /// What nginx is to be given next, in steps of half a window, so that the thread makes more while the client is sent what
+    /// there is. With `cut`, it is no more memory than may stay with nginx.
+    fn next(&mut self, window: u64, cut: bool) -> SmallVec<[Piece; 1]> {
+        let step = window / 2;
+        if !cut || step < AT_ONCE {
+            return self.backlog.take(step, cut.then_some(AT_ONCE));
         }
-        let length = chunk.bytes().len() as u64;
-        let so_far = self.spool.as_ref().map_or(0, Spool::length);
-        if so_far + length > location.max_temp_file_size as u64 {
-            return None;
+        if self.pinned.is_none() && step > AT_ONCE && self.backlog.held() > AT_ONCE {
+            self.pinned = Pinned::new(step);
         }
-        if self.spool.is_none() {
-            // SAFETY: as the caller vouches.
-            self.spool = unsafe { Spool::create(r, location.temp_path) };
-            self.spool_failed = self.spool.is_none(); // nginx has said why
-        }
-        match self.spool.as_mut()?.append(chunk.bytes()) {
-            Ok(offset) => Some((offset, length)),
-            Err(error) => {
-                log::write(NGX_LOG_CRIT, &format!("a response cannot be buffered on disk: {error}"));
-                self.spool_failed = true;
-                None
-            }
-        }
+        let at_once = if self.pinned.is_some() { step } else { AT_ONCE };
+        self.backlog.take(at_once, Some(at_once))
+    }
+
+    /// Whether nginx may have all that is left of a body that has ended: unless it is more memory than a window, and could be
+    /// on disk.
+    fn may_all_go(&self, goes_to_disk: bool, window: u64) -> bool {
+        let pending = self.pending.iter().map(|pending| pending.piece.held).sum();
+        let limit = if self.backlog.is_on_disk() { 0 } else { window.saturating_sub(pending) };
+        !goes_to_disk || self.backlog.held() <= limit
+    }
+
+    /// What nginx has, takes nothing of the window any more; returns how much that was, in bytes.
+    fn let_pending_be(&mut self) -> u64 {
+        self.pending.iter_mut().map(|pending| std::mem::take(&mut pending.piece.held)).sum()
     }
 }
 
-/// Sends `parts` behind what is already on its way; `last`: they are the end of the body. Returns what the filters say.
+/// Sends `parts` behind what is already on its way; `last`: they are the end of the body. Returns what the request is to be
+/// finalised with: an error, or what the filters say to the end; `None`: there is, or may be, more to come.
 ///
 /// # Safety
 /// `r` must be the live request of `context`, its head sent, and `location` its configuration.
@@ -239,27 +222,30 @@ pub(crate) unsafe fn send(
     r: *mut ngx_http_request_t,
     context: &Context,
     location: &LocConf,
-    parts: Parts,
+    mut parts: Parts,
     last: bool,
-) -> ngx_int_t {
-    let pieces: SmallVec<[Piece; 1]> = parts.into_iter().filter(|part| part.length() > 0).map(Piece::Part).collect();
-    let is_free = context.out.borrow().is_empty();
-    if is_free && pieces.len() <= 1 {
+) -> Option<ngx_int_t> {
+    let is_whole = |part: &Part| part.length() <= AT_ONCE || !context.buffering() || matches!(part, Part::File { .. });
+    if context.out.borrow().is_empty() && parts.len() <= 1 && parts.iter().all(is_whole) {
+        // As a rule.
+        let piece = parts.pop().map(Piece::new);
         // SAFETY: as the caller vouches.
-        return unsafe { push(r, context, pieces.into_iter(), last) };
+        let rc = unsafe { push(r, context, piece.into_iter(), last) };
+        if last || rc == ERROR {
+            return Some(rc);
+        }
+        if context.out.borrow().is_empty() {
+            return None;
+        }
+    } else {
+        let mut out = context.out.borrow_mut();
+        out.ending = last;
+        let joined = parts.into_iter().map(|part| out.backlog.add(part)).sum();
+        drop(out);
+        context.credit(joined);
     }
-    context.out.borrow_mut().backlog.extend(pieces);
-    if is_free || last {
-        // SAFETY: as the caller vouches.
-        return unsafe { push_backlog(r, context, last) };
-    }
-    // The client is the slow side: what it has not taken must not hold the thread.
-    if context.buffering() && context.exchange().is_some_and(|exchange| exchange.is_full()) {
-        // SAFETY: as the caller vouches.
-        let freed = unsafe { context.out.borrow_mut().spool_backlog(r, location) };
-        context.credit(freed);
-    }
-    OK
+    // SAFETY: as the caller vouches.
+    unsafe { advance(r, context, location) }
 }
 
 /// Sends all of a body, which stays where it is as long as the request lives.
@@ -287,30 +273,69 @@ fn point_to(buf: &mut ngx_buf_t, bytes: &[u8]) {
     buf.set_memory(1);
 }
 
-/// Hands the backlog to nginx: all of it if it is the `last`, else as long as the client keeps up, in steps of half a
-/// window, so that the thread makes more while the client is sent what there is.
+/// Hands the backlog to nginx as long as the client keeps up. What one that does not keep up leaves must not hold the
+/// thread, nor much memory.
+///
+/// # Safety
+/// As [`send`], which says what is returned.
+unsafe fn advance(r: *mut ngx_http_request_t, context: &Context, location: &LocConf) -> Option<ngx_int_t> {
+    let Some(exchange) = context.exchange() else { return Some(ERROR) };
+    let (window, cut) = (exchange.window(), context.buffering());
+    let mut turn = MOST_IN_A_TURN;
+    loop {
+        let mut out = context.out.borrow_mut();
+        let last = out.ending && out.may_all_go(cut && out.backlog.room(location) > 0, window);
+        let pieces = match out.pending.is_empty() {
+            _ if last => out.backlog.take_all(),
+            true if turn > 0 => out.next(window, cut),
+            _ => SmallVec::new(),
+        };
+        out.ending &= !last;
+        drop(out);
+        if pieces.is_empty() && !last {
+            break;
+        }
+        turn = turn.saturating_sub(pieces.iter().map(|piece| piece.held).sum());
+        // SAFETY: as the caller vouches.
+        let rc = unsafe { push(r, context, pieces.into_iter(), last) };
+        if last || rc == ERROR {
+            return Some(rc);
+        }
+        context.request()?; // a filter may have ended it
+    }
+    // SAFETY: as the caller vouches.
+    unsafe { relieve(r, context, location) };
+    None
+}
+
+/// Moves what waits for a slow client to disk, if it is more than may be in memory: a step in this turn, and the next in
+/// another one.
 ///
 /// # Safety
 /// As [`send`].
-unsafe fn push_backlog(r: *mut ngx_http_request_t, context: &Context, last: bool) -> ngx_int_t {
-    let step = context.exchange().filter(|_| !last).map_or(u64::MAX, |exchange| exchange.window() / 2);
-    loop {
-        let (pieces, is_all) = {
-            let backlog = &mut context.out.borrow_mut().backlog;
-            let mut held = 0;
-            let end = backlog.iter().position(|piece| {
-                held += piece.held();
-                held >= step
-            });
-            let rest = backlog.split_off(end.map_or(backlog.len(), |end| end + 1));
-            let is_all = rest.is_empty();
-            (std::mem::replace(backlog, rest), is_all)
-        };
-        // SAFETY: as the caller vouches.
-        let rc = unsafe { push(r, context, pieces.into_iter(), last) };
-        if rc == ERROR || is_all || !context.out.borrow().pending.is_empty() {
-            return rc;
+unsafe fn relieve(r: *mut ngx_http_request_t, context: &Context, location: &LocConf) {
+    let Some(exchange) = context.exchange() else { return };
+    let mut out = context.out.borrow_mut();
+    let mut goes_on = out.pending.is_empty() && !out.backlog.is_empty();
+    if context.buffering() && !out.pending.is_empty() && (out.ending || exchange.is_full()) {
+        let since = *out.stalled.get_or_insert_with(now);
+        if now() - since < PATIENCE {
+            return context.look_again(PATIENCE);
         }
+        // SAFETY: as the caller vouches.
+        let freed = unsafe { out.backlog.spool(r, location) };
+        let has_room = out.backlog.room(location) > 0;
+        goes_on = out.ending || has_room && out.backlog.held() > 0;
+        drop(out);
+        exchange.narrow();
+        context.credit(freed);
+        if has_room && !goes_on && exchange.is_full() {
+            let pending = context.out.borrow_mut().let_pending_be();
+            context.credit(pending);
+        }
+    }
+    if goes_on {
+        context.go_on();
     }
 }
 
@@ -347,42 +372,19 @@ unsafe fn push(
     }
 }
 
-/// Lets nginx go on with what is pending, and gives it the backlog once that has gone.
+/// Lets nginx go on with what is pending, and gives it the backlog once that has gone. Returns what [`send`] does.
 ///
 /// # Safety
 /// As [`send`].
-pub(crate) unsafe fn flush(r: *mut ngx_http_request_t, context: &Context) -> ngx_int_t {
+pub(crate) unsafe fn flush(r: *mut ngx_http_request_t, context: &Context, location: &LocConf) -> Option<ngx_int_t> {
     // SAFETY: as the caller vouches.
     unsafe {
         let rc = ngx_http_output_filter(r, ptr::null_mut());
-        release(context);
-        let next = {
-            let out = context.out.borrow();
-            out.pending.is_empty() && !out.backlog.is_empty()
-        };
-        if rc == ERROR || !next { rc } else { push_backlog(r, context, false) }
-    }
-}
-
-/// Has a response that is cut short look so to a client of HTTP/1.0, for whom the end of the connection is the end of
-/// a body without Content-Length: the connection ends by a reset.
-///
-/// # Safety
-/// `r` must be a live request of the calling thread whose head has been sent.
-pub(crate) unsafe fn reset(r: *mut ngx_http_request_t) {
-    // SAFETY: as the caller vouches; the option is copied by the system.
-    unsafe {
-        let by_close = (*r).http_version < NGX_HTTP_VERSION_11 as ngx_uint_t && (*r).headers_out.content_length_n == -1;
-        if by_close && r == (*r).main {
-            let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
-            let length = size_of_val(&at_once) as libc::socklen_t;
-            let value = ptr::from_ref(&at_once).cast();
-            libc::setsockopt((*(*r).connection).fd, libc::SOL_SOCKET, libc::SO_LINGER, value, length);
+        if rc == ERROR {
+            return Some(rc);
         }
+        let held = context.out.borrow_mut().release();
+        context.taken(held);
+        advance(r, context, location)
     }
-}
-
-fn release(context: &Context) {
-    let held = context.out.borrow_mut().release();
-    context.taken(held);
 }

@@ -71,3 +71,12 @@ pub(crate) unsafe fn post(event: *mut ngx_event_t) {
     // SAFETY: the caller vouches for the event; the queue is nginx's own, used by this thread alone.
     unsafe { ngx_post_event(event, ptr::addr_of_mut!(ngx_posted_events)) };
 }
+
+/// Puts `event` on the list of those that run in the next turn of the event loop, which comes at once.
+///
+/// # Safety
+/// As [`post`].
+pub(crate) unsafe fn post_next(event: *mut ngx_event_t) {
+    // SAFETY: as in [`post`].
+    unsafe { ngx_post_event(event, ptr::addr_of_mut!(ngx_posted_next_events)) };
+}

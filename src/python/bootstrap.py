@@ -299,28 +299,40 @@ hide_dummies_from_forks()
 
 # ---- files that nginx may send by itself ----
 
+BUFFERED = (io.BufferedReader, io.BufferedRandom)
+
+
+def plain_file(filelike):
+    """The file whose own read() the object's read() is, if that gives the bytes of its descriptor and no others.
+
+    A descriptor proves nothing: a GzipFile has that of the compressed file, and many objects hand on fileno() alone.
+    """
+    read = filelike.read
+    if type(filelike) is getattr(sys.modules.get("tempfile"), "_TemporaryFileWrapper", None):
+        read = getattr(read, "__wrapped__", read)
+    file = read.__self__ if type(read) is types.BuiltinMethodType and read.__name__ == "read" else None
+    raw = file.raw if type(file) in BUFFERED else file
+    # An attribute of the raw file's own would be read in the place of its methods.
+    if type(raw) is io.FileIO and not any(name.startswith("read") for name in vars(raw)):
+        return file
+    return None
+
+
 def sendable(filelike):
     """The descriptor and the position (-1: the descriptor's own) of a file whose bytes are what read() gives."""
     try:
-        if isinstance(filelike, io.IOBase):
-            # A GzipFile has the descriptor of the compressed file: only what is known to read plainly.
-            if type(filelike) in (io.BufferedReader, io.BufferedRandom):
-                if type(filelike.raw) is not io.FileIO:
-                    return None
-            elif type(filelike) is not io.FileIO:
-                return None
-        descriptor = filelike.fileno()
-        if type(descriptor) is not int:
+        file = plain_file(filelike)
+        if file is None:
             return None
-        if hasattr(filelike, "flush"):
-            filelike.flush()
+        kind = type(file)
+        descriptor = kind.fileno(file)
+        kind.flush(file)
     except Exception:
         return None
     try:
-        position = filelike.tell()
+        return descriptor, kind.tell(file)
     except Exception:
         return descriptor, -1
-    return (descriptor, position) if type(position) is int and position >= 0 else None
 
 
 # ---- the end ----

@@ -1,9 +1,10 @@
 //! `wsgi.file_wrapper`: an iterable over a file's blocks, and a file that nginx can send by itself.
 
 use std::ffi::CStr;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::ptr;
 
 use pyo3_ffi as ffi;
@@ -60,7 +61,20 @@ fn open_range(descriptor: i32, position: i64, limit: u64) -> io::Result<Option<P
     };
     let offset = u64::try_from(offset).map_err(|_| io::Error::last_os_error())?;
     let length = status.len().saturating_sub(offset).min(limit);
-    Ok(Some(Part::File { file, offset, length, done: OnDrop::default() }))
+    Ok(has_its_size(&file, &status, offset + length).then(|| Part::File {
+        file,
+        offset,
+        length,
+        done: OnDrop::default(),
+    }))
+}
+
+/// Whether the file is as long as its size says, up to `end` at least. Those that a kernel makes up as they are read are
+/// not: they say 0 (/proc), or a page (/sys), and take no room on any disk.
+fn has_its_size(file: &File, status: &Metadata, end: u64) -> bool {
+    let is_doubtful = status.blocks() == 0;
+    let has_last_byte = || end == 0 || matches!(file.read_at(&mut [0], end - 1), Ok(1));
+    status.len() > 0 && (!is_doubtful || has_last_byte())
 }
 
 fn names<'py>(py: Attached<'py>) -> Result<'py, (Object<'py>, Object<'py>)> {

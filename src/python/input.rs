@@ -211,10 +211,8 @@ fn readinto1<'py>(call: &This<'_, 'py>) -> Result<'py, Object<'py>> {
 fn fill<'py>(call: &This<'_, 'py>, once: bool) -> Result<'py, Object<'py>> {
     let (py, input) = (call.py, call.this);
     let buffer = call.only("readinto")?;
-    match buffer.fill_buffer(|room| input.cursor().read(&input.exchange, room, once))? {
-        Ok(count) => py.int(count as u64),
-        Err(error) => Err(Raised::from_io(py, &error)),
-    }
+    let count = buffer.fill_buffer(once, |room| input.cursor().read(&input.exchange, room, once))?;
+    py.int(count as u64)
 }
 
 /// An argument that must be an integer where it is given.

@@ -22,7 +22,9 @@ def application(environ, start_response):
         gates.note(f"{path}.entered")
         gates.note(f"{path}.{event.wait(30)}")
     if environ["QUERY_STRING"] == "hint":
-        environ["wsgi.early_hints"]([("Link", "</style.css>; rel=preload"), ("Link", "</app.js>; rel=preload")])
+        hidden = [("X-Powered-By", "this"), ("X-Accel-Redirect", "/secret")]
+        environ["wsgi.early_hints"]([("Link", "</style.css>; rel=preload"), *hidden, ("Link", "</app.js>; rel=preload")])
+        environ["wsgi.early_hints"](hidden)
         environ["wsgi.early_hints"]([("Link", "</late.css>; rel=preload")])
         gates.wait(environ["test.dir"], name)
     start_response("200 OK", [("Content-Type", "text/plain"), ("Link", "</final>")])

@@ -1,10 +1,14 @@
 """A site in Django, in one file; the same one as in falcon_app.py."""
 
+import gzip
 import hashlib
 import io
+import os
+import tempfile
 from wsgiref.validate import validator
 
 from django.conf import settings
+from django.core.files import File
 from django.core.wsgi import get_wsgi_application
 from django.http import FileResponse, HttpResponse, HttpResponseRedirect, JsonResponse, StreamingHttpResponse
 from django.urls import path
@@ -53,6 +57,14 @@ def file(request):
     return FileResponse(io.BytesIO(PARTS), content_type="application/octet-stream")
 
 
+def packed(request):
+    """A file of Django's has the descriptor of the packed file, and reads what is in it."""
+    path = os.path.join(tempfile.mkdtemp(), "packed.gz")
+    with gzip.open(path, "wb") as target:
+        target.write(PARTS)
+    return FileResponse(File(gzip.open(path, "rb")), content_type="application/octet-stream")
+
+
 def away(request):
     return HttpResponseRedirect("/hello")
 
@@ -61,6 +73,6 @@ def fails(request):
     raise ValueError("Django was asked to fail")
 
 
-urlpatterns = [path(view.__name__, view) for view in (hello, count, upload, echo, stream, file, away, fails)]
+urlpatterns = [path(view.__name__, view) for view in (hello, count, upload, echo, stream, file, packed, away, fails)]
 application = get_wsgi_application()
 validated = validator(application)

@@ -192,21 +192,21 @@ fn a_reader_is_short_of_what_it_waits_for() {
 
 #[test]
 fn bytes_come_out_in_order_and_room_is_told_of() {
-    let inbox = Inbox::new(4);
-    inbox.feed(b"ab".to_vec());
+    let inbox = Inbox::new(6000);
+    inbox.feed(vec![b'a'; 3000]);
     assert!(!inbox.is_paused());
-    inbox.feed(b"cdef".to_vec());
+    inbox.feed(vec![b'b'; 6000]);
     assert!(inbox.is_paused(), "full");
     assert!(!inbox.resume());
-    let mut buffer = [0; 3];
+    let mut buffer = [0; 3000];
     assert_eq!(inbox.try_read(&mut buffer[..1]), Ok((Read::Bytes(1), false)));
-    assert_eq!(inbox.try_read(&mut buffer), Ok((Read::Bytes(3), true)), "none but the piece that is read");
-    assert_eq!(&buffer, b"bcd");
-    assert_eq!(inbox.try_read(&mut buffer[..1]), Ok((Read::Bytes(1), false)));
-    assert_eq!(&buffer[..1], b"e");
+    assert_eq!(inbox.try_read(&mut buffer), Ok((Read::Bytes(3000), true)), "none but the piece that is read");
+    assert_eq!(&buffer[2997..], b"aab");
+    assert_eq!(inbox.try_read(&mut buffer), Ok((Read::Bytes(3000), false)));
+    assert_eq!(&buffer[..1], b"b");
     assert!(inbox.resume() && !inbox.resume());
     inbox.close(Ok(()));
-    assert_eq!(inbox.try_read(&mut buffer), Ok((Read::Bytes(1), false)));
+    assert_eq!(inbox.try_read(&mut buffer), Ok((Read::Bytes(2999), false)));
     assert_eq!(inbox.try_read(&mut buffer), Ok((Read::Bytes(0), false)));
 }
 
@@ -317,4 +317,21 @@ fn who_waits_for_much_is_not_woken_for_little() {
         }
         assert_eq!(thread.join().unwrap(), Read::Bytes(if end.is_some() { 5 } else { 6 }), "{wanted}");
     }
+}
+
+#[test]
+fn what_comes_byte_by_byte_is_joined() {
+    let inbox = Inbox::new(256 << 10);
+    let sent: Vec<u8> = (0..40_000_u32).map(|number| number as u8).collect();
+    for byte in &sent[..20_000] {
+        inbox.feed(vec![*byte]);
+    }
+    assert!(inbox.pieces() <= 5, "{} pieces", inbox.pieces());
+    let mut read = vec![0; sent.len()];
+    assert_eq!(inbox.try_read(&mut read[..7]), Ok((Read::Bytes(7), false)));
+    for byte in &sent[20_000..] {
+        inbox.feed(vec![*byte]);
+    }
+    assert_eq!(inbox.try_read(&mut read[7..]), Ok((Read::Bytes(sent.len() - 7), false)));
+    assert!(read == sent);
 }

@@ -2,7 +2,7 @@
 
 mod inbox;
 
-use super::response::Chunk;
+use super::response::{COST, Chunk};
 use super::*;
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ fn announced(news: &News) -> usize {
 
 #[test]
 fn messages_between_two_looks_travel_together() {
-    let (exchange, news) = exchange(100);
+    let (exchange, news) = exchange(1000);
     assert!(exchange.begin());
     assert_eq!(exchange.send(Some(Head::default()), chunk(b"ab"), None), Ok(true));
     assert_eq!(exchange.send(None, chunk(b"cd"), None), Ok(true));
@@ -41,7 +41,8 @@ fn messages_between_two_looks_travel_together() {
     assert_eq!(announced(&news), 1);
     let delivery = exchange.take();
     assert!(delivery.head.is_some() && delivery.end.is_some());
-    assert_eq!(delivery.parts.len(), 2);
+    let [Part::Chunk(both)] = &delivery.parts[..] else { panic!("small chunks are joined") };
+    assert_eq!(both.bytes(), b"abcd");
     assert!(!exchange.is_running() && exchange.ended() >= exchange.began());
 }
 
@@ -74,15 +75,39 @@ fn the_window_holds_the_thread_until_credit_comes() {
     let (exchange, _news, thread) = waiting(4);
     std::thread::sleep(Duration::from_millis(20));
     assert!(!thread.is_finished() && exchange.is_full());
+    exchange.credit(COST);
+    assert!(exchange.is_full(), "these were 4 bytes and what a piece costs");
     exchange.credit(1);
     assert_eq!(thread.join().unwrap(), Ok(()));
 }
 
 #[test]
-fn the_window_grows_for_a_client_that_keeps_up() {
-    let (exchange, _news) = exchange(4);
+fn a_window_counts_what_pieces_cost() {
+    let (exchange, _news) = exchange(10 * COST);
     assert!(exchange.begin());
-    for (bytes, to_client, window) in [(4, false, 4), (1, true, 4), (2, true, 8), (8, true, 16), (16, true, 16)] {
+    for number in 1.. {
+        let has_room = exchange.send(None, chunk(b"a"), None).unwrap();
+        assert_eq!(exchange.take().parts.iter().map(Part::held).sum::<u64>(), COST + 1);
+        if !has_room {
+            assert_eq!(number, 10);
+            break;
+        }
+    }
+    exchange.credit(10 * (COST + 1));
+    let joined: u64 = std::iter::repeat_with(|| exchange.send(None, chunk(b"a"), None))
+        .take_while(|sent| *sent == Ok(true))
+        .count() as u64
+        + 1;
+    assert_eq!(joined, 9 * COST, "they are joined while nobody takes them");
+    assert_eq!(exchange.take().parts.iter().map(Part::held).sum::<u64>(), 10 * COST);
+}
+
+#[test]
+fn the_window_grows_for_a_client_that_keeps_up() {
+    let (exchange, _news) = exchange(400);
+    assert!(exchange.begin());
+    let steps = [(400, false, 400), (100, true, 400), (200, true, 800), (800, true, 1600), (1600, true, 1600)];
+    for (bytes, to_client, window) in steps {
         while !exchange.is_full() {
             exchange.send(None, chunk(b"a"), None).unwrap();
         }
@@ -95,7 +120,9 @@ fn the_window_grows_for_a_client_that_keeps_up() {
     }
     exchange.send(None, chunk(b"a"), None).unwrap();
     exchange.taken(1);
-    assert_eq!(exchange.window(), 16, "not full, so nobody waited");
+    assert_eq!(exchange.window(), 1600, "not full, so nobody waited");
+    exchange.narrow();
+    assert_eq!(exchange.window(), 400);
 }
 
 #[test]
@@ -140,7 +167,7 @@ fn a_refused_job_says_nothing() {
 
 #[test]
 fn interim_responses_travel_before_the_head_and_take_room() {
-    let (exchange, news) = exchange(40);
+    let (exchange, news) = exchange(200);
     let hint = |value: &[u8]| {
         let mut fields = Fields::default();
         fields.push(b"Link", value);
@@ -153,7 +180,7 @@ fn interim_responses_travel_before_the_head_and_take_room() {
     assert_eq!(announced(&news), 1);
     let delivery = exchange.take();
     assert_eq!(delivery.hints.len(), 2);
-    exchange.credit(delivery.hints.iter().map(Fields::size).sum());
+    exchange.credit(delivery.hints.iter().map(Fields::held).sum());
     assert!(delivery.head.is_some() && !exchange.is_full());
 }
 

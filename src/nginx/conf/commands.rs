@@ -90,12 +90,7 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 29] = [
         ngx_conf_set_size_slot,
         offset_of!(LocConf, limit_rate),
     ),
-    location_command(
-        ngx_string!("wsgi_buffers"),
-        ANYWHERE | TAKE1,
-        ngx_conf_set_size_slot,
-        offset_of!(LocConf, buffers),
-    ),
+    location_command(ngx_string!("wsgi_buffers"), ANYWHERE | TAKE1, setters::buffers, 0),
     location_command(
         ngx_string!("wsgi_buffering"),
         ANYWHERE | FLAG,

@@ -215,10 +215,10 @@ pub(crate) unsafe extern "C" fn merge_loc_conf(
 fn default_temp_path(cf: &ngx_conf_t) -> ngx_path_init_t {
     let uwsgi = NGX_HTTP_UWSGI_TEMP_PATH.to_bytes();
     let at = uwsgi.windows(5).rposition(|name| name == b"uwsgi").unwrap_or(uwsgi.len());
-    let path = [&uwsgi[..at], uwsgi.get(at + 1..).unwrap_or(b"wsgi_temp"), b"\0"].concat();
-    // SAFETY: `cf` is valid; the path is copied, its terminating NUL included, into a pool that outlives its use.
+    let path = [&uwsgi[..at], uwsgi.get(at + 1..).unwrap_or(b"wsgi_temp")].concat();
+    // SAFETY: `cf` is valid; the path is copied into a pool that outlives its use.
     let name = unsafe { copy_to_pool(cf.pool, &path) }.unwrap_or_default();
-    ngx_path_init_t { name: ngx_str_t { len: path.len() - 1, data: name.data }, level: [1, 2, 0] }
+    ngx_path_init_t { name, level: [1, 2, 0] }
 }
 
 /// A level that has one of its own forgets the outer one's, lists included.

@@ -38,6 +38,8 @@ setters! {
     virtualenv(MainConf) = set_virtualenv;
     /// `wsgi_switch_interval auto | TIME`
     switch_interval(MainConf) = set_switch_interval;
+    /// `wsgi_buffers SIZE`
+    buffers(LocConf) = set_buffers;
     /// `wsgi_param NAME VALUE [if_not_empty]`
     param(LocConf) = set_param;
     /// `wsgi_hide_header FIELD`
@@ -51,6 +53,9 @@ setters! {
     /// `wsgi_status [json | prometheus | html]`
     status(LocConf) = set_status;
 }
+
+/// The least that `wsgi_buffers` may be, in bytes.
+const LEAST_BUFFERS: usize = 4 << 10;
 
 /// What `pool=` names when it is not given and no `wsgi_pool default` says otherwise.
 pub(super) fn default_pool() -> spec::Pool {
@@ -178,6 +183,20 @@ fn set_switch_interval(directive: &mut Directive<'_>, main: &mut MainConf) -> Ou
         "auto" => Some(spec::SwitchInterval::Auto),
         _ => Some(spec::SwitchInterval::Fixed(fixed().ok_or_else(|| format!("invalid value \"{word}\""))?)),
     };
+    Ok(())
+}
+
+/// A window needs room for a piece and what it costs: the least is a page.
+fn set_buffers(directive: &mut Directive<'_>, conf: &mut LocConf) -> Outcome {
+    if conf.buffers != UNSET {
+        return Err("is duplicate".into());
+    }
+    let word = directive.texts()?.swap_remove(0);
+    let bytes = size(&word).ok_or_else(|| format!("invalid value \"{word}\""))?;
+    if bytes < LEAST_BUFFERS {
+        return Err(format!("{word} is too little: it must be 4k or more").into());
+    }
+    conf.buffers = bytes;
     Ok(())
 }
 

@@ -17,6 +17,8 @@ static const ngx_uint_t  NGX_WSGI_SOCKADDR_STRLEN = NGX_SOCKADDR_STRLEN;
  */
 #define WSGI_REQUEST_FLAGS(flag)                                              \
     flag(allow_ranges)                                                        \
+    flag(buffered)                                                            \
+    flag(chunked)                                                             \
     flag(count)                                                               \
     flag(disable_not_modified)                                                \
     flag(discard_body)                                                        \

@@ -41,15 +41,18 @@ pub(crate) unsafe fn bytes<'a>(string: ngx_str_t) -> &'a [u8] {
     unsafe { std::slice::from_raw_parts(string.data, string.len) }
 }
 
-/// Copies `source` into `pool`.
+/// Copies `source` into `pool`, with a NUL behind it: some of nginx reads on to that.
 ///
 /// # Safety
 /// `pool` must be a live pool of the calling thread.
 pub(crate) unsafe fn copy_to_pool(pool: *mut ngx_pool_t, source: &[u8]) -> Option<ngx_str_t> {
     // SAFETY: the pool is live; a null answer is handled.
-    let data = NonNull::new(unsafe { ngx_pnalloc(pool, source.len().max(1)) })?.cast::<u8>().as_ptr();
-    // SAFETY: the allocation has room for the source, and is new, so it does not overlap.
-    unsafe { std::ptr::copy_nonoverlapping(source.as_ptr(), data, source.len()) };
+    let data = NonNull::new(unsafe { ngx_pnalloc(pool, source.len() + 1) })?.cast::<u8>().as_ptr();
+    // SAFETY: the allocation has room for the source and the NUL, and is new, so it does not overlap.
+    unsafe {
+        std::ptr::copy_nonoverlapping(source.as_ptr(), data, source.len());
+        data.add(source.len()).write(0);
+    }
     Some(ngx_str_t { len: source.len(), data })
 }
 

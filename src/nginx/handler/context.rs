@@ -8,7 +8,7 @@ use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
 use std::ffi::c_void;
 use std::mem::{ManuallyDrop, zeroed};
 use std::ops::Deref;
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use crate::exchange::Exchange;
 use crate::exchange::piece::Piece;
 use crate::exchange::response::Head;
 use crate::nginx::auth_basic;
+use crate::nginx::conf::{self, LocConf};
 use crate::nginx::deadlines;
 use crate::nginx::ffi::guard;
 use crate::nginx::module::ngx_http_wsgi_module;
@@ -30,17 +31,20 @@ const MOST_SPARE: usize = 64;
 
 /// What the module knows of a request.
 pub(crate) struct Context {
-    pub(super) r: *mut ngx_http_request_t,
+    /// To be had from [`Context::request`].
+    r: *mut ngx_http_request_t,
+    /// What the request's location is configured to.
+    location: NonNull<LocConf>,
     /// Set when the call is submitted.
     pub(super) exchange: OnceCell<Arc<Exchange>>,
     /// auth_basic has accepted the request's password.
     pub(in crate::nginx) password_is_checked: Cell<bool>,
-    /// Posted when the exchange has news.
+    /// Posted when the exchange has news, and to go on with the output, now or after a while.
     pub(super) news: UnsafeCell<ngx_event_t>,
     /// The timer that every request in flight holds: a worker told to quit leaves when none is left.
     pub(in crate::nginx) deadline: UnsafeCell<ngx_event_t>,
-    /// Nothing more is to be done with the exchange.
-    pub(super) detached: Cell<bool>,
+    /// Nothing more is to be done with the exchange, nor with the request, which may be gone. The request's cleanup sees to it.
+    detached: Cell<bool>,
     pub(super) head_sent: Cell<bool>,
     /// An interim response has been sent.
     pub(super) hinted: Cell<bool>,
@@ -93,11 +97,12 @@ impl Context {
         let event = || UnsafeCell::new(unsafe { zeroed::<ngx_event_t>() });
         Self {
             r,
+            location: NonNull::dangling(),
             exchange: OnceCell::new(),
             password_is_checked: Cell::new(false),
             news: event(),
             deadline: event(),
-            detached: Cell::new(false),
+            detached: Cell::new(true),
             head_sent: Cell::new(false),
             hinted: Cell::new(false),
             discard: Cell::new(false),
@@ -107,6 +112,31 @@ impl Context {
             head: OnceCell::new(),
             out: RefCell::default(),
         }
+    }
+
+    /// The request, as long as it has not been finished; `None` from then on. It lives until somebody calls [`Self::finish`], or
+    /// another method that does, or until the calling thread is back in nginx's hands.
+    pub(in crate::nginx) fn request(&self) -> Option<*mut ngx_http_request_t> {
+        (!self.detached.get()).then_some(self.r)
+    }
+
+    /// The request, be it finished or not.
+    ///
+    /// # Safety
+    /// To be called by the request's cleanup, during which it still is there.
+    pub(super) unsafe fn request_in_cleanup(&self) -> *mut ngx_http_request_t {
+        self.r
+    }
+
+    /// Has [`Self::request`] give it no more.
+    pub(super) fn let_go_of_request(&self) {
+        self.detached.set(true);
+    }
+
+    pub(in crate::nginx) fn location(&self) -> &LocConf {
+        // SAFETY: attach(), which everybody has the context from, took it from the request; it lives with the cycle, which a
+        // request keeps, and nginx lets go of cycles between two events only.
+        unsafe { self.location.as_ref() }
     }
 }
 
@@ -148,7 +178,10 @@ unsafe extern "C" fn let_go(data: *mut c_void) {
 pub(super) unsafe fn attach(r: *mut ngx_http_request_t) -> Option<()> {
     let spare = worker().and_then(|worker| worker.contexts.borrow_mut().pop());
     let mut context = spare.unwrap_or_else(|| Rc::new(Context::new(r)));
-    Rc::get_mut(&mut context)?.r = r;
+    let own = Rc::get_mut(&mut context)?;
+    own.r = r;
+    // SAFETY: as the caller vouches.
+    own.location = NonNull::from(unsafe { conf::confs_of_request(r) }.1);
     // SAFETY: a live request has a pool and a connection with a log; the context stays where it is until the pool is
     // destroyed, which is after the request's cleanups have run.
     unsafe {
@@ -170,6 +203,7 @@ pub(super) unsafe fn attach(r: *mut ngx_http_request_t) -> Option<()> {
         let place = (*r).ctx.add((*ptr::addr_of!(ngx_http_wsgi_module)).ctx_index);
         (*data).password_is_checked.set(auth_basic::is_note(*place));
         *place = data.cast();
+        (*data).detached.set(false);
     }
     Some(())
 }

@@ -10,25 +10,22 @@ use crate::exchange::tally::Outcome;
 use crate::exchange::{Delivery, now};
 use crate::nginx::accel::{self, Wishes};
 use crate::nginx::ffi::{ERROR, OK, wsgi_flush, wsgi_header_only, wsgi_header_sent};
-use crate::nginx::{headers, output, request};
+use crate::nginx::{headers, output, request, waker};
 
-// SAFETY of this impl: its methods are called while the request lives, and with it its connection and configuration.
 impl Context {
     /// Hands on what the application has sent.
-    pub(super) fn deliver(&self, delivery: Delivery) {
-        if self.detached.get() || delivery.is_empty() {
-            return;
-        }
+    fn deliver(&self, delivery: Delivery) {
+        let Some(r) = self.request() else { return };
         let Delivery { hints, head, parts, end } = delivery;
         if end.is_none() {
             self.last_activity.set(now());
         }
         for fields in hints {
-            self.credit(fields.size());
+            self.credit(fields.held());
             // SAFETY: the request lives; nginx sends none for a subrequest.
-            self.hinted.set(unsafe { self.r == (*self.r).main });
+            self.hinted.set(unsafe { r == (*r).main });
             // SAFETY: the request lives, and its head has not been sent.
-            if unsafe { headers::send_hints(self.r, &fields) } == ERROR {
+            if unsafe { headers::send_hints(r, &fields, self.location()) } == ERROR {
                 return self.finish(ERROR);
             }
         }
@@ -40,8 +37,8 @@ impl Context {
             if rc == ERROR || rc > OK {
                 return self.finish(rc);
             }
-            // SAFETY: as above.
-            self.discard.set(unsafe { wsgi_header_only(self.r) } != 0);
+            // SAFETY: the request lives: where send_head() has ended it, this is not reached.
+            self.discard.set(unsafe { wsgi_header_only(r) } != 0);
             small = head.fields.body();
         }
         let end = match end {
@@ -49,37 +46,48 @@ impl Context {
             end => end,
         };
         let complete = matches!(end, Some(End::Complete));
-        let rc = if self.discard.get() {
+        let over = if self.discard.get() {
             self.credit(parts.iter().map(|part| part.held()).sum());
-            OK
+            complete.then_some(OK)
         } else if complete && !small.is_empty() {
             // SAFETY: as above.
-            unsafe { output::send_whole(self.r, small) }
+            Some(unsafe { output::send_whole(r, small) })
         } else {
             // SAFETY: as above.
-            unsafe { output::send(self.r, self, self.location(), parts, complete) }
+            unsafe { output::send(r, self, self.location(), parts, complete) }
         };
         match end {
-            Some(End::Complete) => self.finish(rc),
             Some(End::Failed(failure)) => self.fail(&failure, Outcome::Failed),
-            None if rc == ERROR => self.finish(ERROR),
+            _ => self.finish_or_wait(over),
+        }
+    }
+
+    /// Ends the request with what the output says, or waits for the client to take more.
+    fn finish_or_wait(&self, over: Option<ngx_int_t>) {
+        match over {
+            Some(rc) => self.finish(rc),
             None => self.wait_for_client(),
         }
     }
 
     /// Sends the head; `None`: nginx answers in the application's place.
     fn send_head(&self, head: &Head) -> Option<ngx_int_t> {
+        let r = self.request()?;
         let location = self.location();
         let wishes = Wishes::of(head, location);
+        // SAFETY: the request lives.
+        if unsafe { wishes.apply(r) }.is_none() {
+            return Some(ERROR);
+        }
         if let Some(target) = wishes.redirect {
             self.count_response(head.status.into());
             self.detach();
-            // SAFETY: the request lives, and the exchange has been cut off; the count is given back.
-            unsafe { ngx_http_finalize_request(self.r, accel::redirect(self.r, head, target)) };
+            // SAFETY: detach() has not ended the request, and nobody uses it after this; the count is given back.
+            unsafe { ngx_http_finalize_request(r, accel::redirect(r, head, target)) };
             return None;
         }
         // SAFETY: the request lives.
-        if unsafe { accel::intercepts(self.r, head, location) } {
+        if unsafe { accel::intercepts(r, head, location) } {
             self.finish(head.status as ngx_int_t);
             return None;
         }
@@ -87,14 +95,12 @@ impl Context {
         self.buffering.set(wishes.buffering.unwrap_or(location.buffering != 0));
         // SAFETY: as above.
         let rc = unsafe {
-            match wishes.apply(self.r, location) {
-                Some(()) => headers::send(self.r, head, location),
-                None => ERROR,
-            }
+            accel::limit_as_configured(r, location);
+            headers::send(r, head, location)
         };
         // A filter may have answered otherwise (416) before it got so far.
         // SAFETY: as above.
-        self.head_sent.set(unsafe { wsgi_header_sent(self.r) } != 0);
+        self.head_sent.set(unsafe { wsgi_header_sent(r) } != 0);
         if self.head_sent.get() {
             self.count_response(head.status.into());
         }
@@ -108,17 +114,18 @@ impl Context {
 
     /// The client takes more, or has not done so for too long.
     pub(super) fn client_writable(&self) {
-        // SAFETY: the request lives, and with it its connection and events.
-        let write = unsafe { &mut *(*(*self.r).connection).write };
+        let Some(r) = self.request() else { return };
+        // SAFETY: the request lives, until this ends it, and with it its connection and events.
+        let write = unsafe { &mut *(*(*r).connection).write };
         if write.timedout() != 0 {
             // SAFETY: as above.
-            unsafe { (*(*self.r).connection).set_timedout(1) };
+            unsafe { (*(*r).connection).set_timedout(1) };
             return self.finish(NGX_HTTP_REQUEST_TIME_OUT as ngx_int_t);
         }
         if !self.head_sent.get() {
             // Nothing is pending but what others send on this connection, or an interim response.
             // SAFETY: as above.
-            if self.hinted.get() && unsafe { wsgi_flush(self.r) } == ERROR {
+            if self.hinted.get() && unsafe { wsgi_flush(r) } == ERROR {
                 self.finish(ERROR);
             }
             return;
@@ -126,25 +133,54 @@ impl Context {
         if self.discard.get() {
             return;
         }
+        let mut over = None;
         if write.delayed() == 0 {
-            // SAFETY: as above.
-            if unsafe { output::flush(self.r, self) } == ERROR {
-                return self.finish(ERROR);
-            }
             self.last_activity.set(now());
+            // SAFETY: as above.
+            over = unsafe { output::flush(r, self, self.location()) };
         }
-        self.wait_for_client();
+        self.finish_or_wait(over);
+    }
+
+    /// Goes on with the output in the next turn of the event loop.
+    pub(crate) fn go_on(&self) {
+        if self.request().is_some() {
+            // SAFETY: the event is the context's own, and stays until detach() has deleted it.
+            unsafe { waker::post_next(self.news.get()) };
+        }
+    }
+
+    /// Goes on with the output after so many microseconds.
+    pub(crate) fn look_again(&self, after: u64) {
+        // SAFETY: as in go_on(); detach() takes it off the tree.
+        unsafe {
+            if self.request().is_some() && (*self.news.get()).timer_set() == 0 {
+                ngx_add_timer(self.news.get(), (after / 1000 + 1) as ngx_msec_t);
+            }
+        }
+    }
+
+    /// A turn of the event loop has come that was asked for, or the exchange has news.
+    pub(super) fn turn(&self, delivery: Delivery) {
+        if !delivery.is_empty() {
+            return self.deliver(delivery);
+        }
+        let Some(r) = self.request() else { return };
+        if !self.discard.get() && !self.out.borrow().is_empty() {
+            // SAFETY: the request lives.
+            self.finish_or_wait(unsafe { output::flush(r, self, self.location()) });
+        }
     }
 
     /// Arms the client's send_timeout while output is pending, and asks to be told when it takes more.
     fn wait_for_client(&self) {
-        // SAFETY: the request lives, and with it its connection, events and configuration.
+        let Some(r) = self.request() else { return };
+        // SAFETY: the request lives, until this ends it, and with it its connection, events and configuration.
         unsafe {
-            let connection = (*self.r).connection;
+            let connection = (*r).connection;
             let write = (*connection).write;
-            let core = request::core_loc_conf(self.r);
-            if (*connection).data == self.r.cast::<c_void>() && ngx_handle_write_event(write, (*core).send_lowat) != OK
-            {
+            let core = request::core_loc_conf(r);
+            if (*connection).data == r.cast::<c_void>() && ngx_handle_write_event(write, (*core).send_lowat) != OK {
                 return self.finish(ERROR);
             }
             if (*write).delayed() != 0 {

@@ -16,14 +16,14 @@ use crate::exchange::log::{Level, Origin};
 use crate::exchange::response::{End, Failure};
 use crate::exchange::tally::{Outcome, Tally};
 use crate::exchange::{Exchange, Terms, now};
-use crate::nginx::conf::{self, LocConf};
+use crate::nginx::conf;
 use crate::nginx::ffi::{
     DONE, ERROR, OK, guard, wsgi_count, wsgi_discard_body, wsgi_request_body_no_buffering, wsgi_set_count,
     wsgi_set_keepalive, wsgi_set_log_request, wsgi_set_request_body_no_buffering,
 };
 use crate::nginx::overdue::ALL_LOST;
 use crate::nginx::worker::{Worker, worker};
-use crate::nginx::{body, headers, log, output, request, waker};
+use crate::nginx::{body, cut_off, headers, log, request, waker};
 use context::attach;
 pub(in crate::nginx) use context::hold;
 pub(crate) use context::{Context, Held, context_of};
@@ -91,8 +91,8 @@ unsafe fn without_body(r: *mut ngx_http_request_t) -> ngx_int_t {
 
 /// The request ends, or is cut off by its client.
 unsafe extern "C" fn request_gone(data: *mut c_void) {
-    // SAFETY: installed above with the context, which the pool still holds.
-    guard((), || unsafe { hold(data) }.client_gone());
+    // SAFETY: this is the cleanup, installed with the context, which the pool still holds.
+    guard((), || unsafe { hold(data).client_gone() });
 }
 
 /// nginx has the whole body.
@@ -170,9 +170,9 @@ unsafe extern "C" fn news_handler(event: *mut ngx_event_t) {
     unsafe {
         with_request(event, |context| {
             let Some(exchange) = context.exchange.get() else { return };
-            context.deliver(exchange.take());
-            match exchange.inbox() {
-                Some(inbox) if !context.detached.get() && inbox.resume() => body::pump(context.r, context, inbox),
+            context.turn(exchange.take());
+            match (context.request(), exchange.inbox()) {
+                (Some(r), Some(inbox)) if inbox.resume() => body::pump(r, context, inbox),
                 _ => {}
             }
         });
@@ -185,8 +185,9 @@ pub(super) unsafe fn with_request(event: *mut ngx_event_t, body: impl FnOnce(&Co
     // SAFETY: as the caller vouches; the connection outlives the request, and tells when it is done for.
     unsafe {
         let context = hold((*event).data);
-        let connection = (*context.r).connection;
-        wsgi_set_log_request(context.r);
+        let Some(r) = context.request() else { return };
+        let connection = (*r).connection;
+        wsgi_set_log_request(r);
         guard((), || body(&context));
         ngx_http_run_posted_requests(connection);
     }
@@ -226,39 +227,30 @@ impl Context {
         }
     }
 
-    pub(super) fn location(&self) -> &LocConf {
-        // SAFETY: methods are called while the request lives.
-        unsafe { conf::confs_of_request(self.r).1 }
-    }
-
     /// Nothing more is to be read: from now on the read event tells whether the client is still there.
     pub(crate) fn body_is_whole(&self) {
+        let Some(r) = self.request() else { return };
         let ignore_abort = self.location().ignore_client_abort != 0;
-        // SAFETY: methods are called while the request lives, and with it its connection; so for the rest of this impl.
+        // SAFETY: the request lives, and with it its connection: nothing here ends it.
         unsafe {
-            if wsgi_discard_body(self.r) != 0 {
+            if wsgi_discard_body(r) != 0 {
                 return; // nginx's own handler reads on
             }
-            (*self.r).read_event_handler =
-                Some(if ignore_abort { ngx_http_block_reading } else { ngx_http_test_reading });
-            let read = (*(*self.r).connection).read;
+            (*r).read_event_handler = Some(if ignore_abort { ngx_http_block_reading } else { ngx_http_test_reading });
+            let read = (*(*r).connection).read;
             if !ignore_abort && (*read).ready() != 0 {
                 waker::post(read); // bytes, or an end of file, that came meanwhile
             }
         }
     }
 
-    /// Nothing more is to be done with the exchange, and maybe the request is no more.
-    pub(super) fn is_detached(&self) -> bool {
-        self.detached.get()
-    }
-
     /// The call gave no whole response: an error response, or a response that shows that it was cut off.
     pub(super) fn fail(&self, failure: &Failure, outcome: Outcome) {
+        let Some(r) = self.request() else { return };
         self.count(outcome);
         if !failure.record.is_empty() {
-            // SAFETY: the request lives.
-            unsafe { log::write_for_request(self.r, failure.level, failure.record.as_bytes()) };
+            // SAFETY: the request lives, until end().
+            unsafe { log::write_for_request(r, failure.level, failure.record.as_bytes()) };
         }
         if self.head_sent.get() {
             return self.end(ERROR);
@@ -267,7 +259,7 @@ impl Context {
         self.count_response(failure.status.into());
         if failure.status == SERVICE_UNAVAILABLE {
             // SAFETY: as above.
-            unsafe { headers::retry_later(self.r) };
+            unsafe { headers::retry_later(r) };
         }
         self.end(ngx_int_t::from(failure.status as i16));
     }
@@ -285,33 +277,41 @@ impl Context {
 
     /// A worker that leaves new connections to its siblings keeps none for a client's next request either.
     pub(super) fn close_if_paused(&self) {
-        if worker().is_some_and(|worker| worker.accept.is_paused()) {
+        if let (true, Some(r)) = (worker().is_some_and(|worker| worker.accept.is_paused()), self.request()) {
             // SAFETY: the request lives.
-            unsafe { wsgi_set_keepalive(self.r, 0) };
+            unsafe { wsgi_set_keepalive(r, 0) };
         }
     }
 
     fn end(&self, rc: ngx_int_t) {
+        let Some(r) = self.request() else { return };
         // An error response is no longer possible behind a head: cut the connection or the stream.
         let rc = if self.head_sent.get() && rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t { ERROR } else { rc };
         if rc == ERROR && self.head_sent.get() {
-            // SAFETY: the request lives until here.
-            unsafe { output::reset(self.r) };
+            // SAFETY: the request lives.
+            unsafe { cut_off::show(r) };
         }
         if !self.head_sent.get() {
             // SAFETY: as above.
-            unsafe { headers::announce_close(self.r) };
+            unsafe { headers::announce_close(r) };
         }
         self.detach();
-        // SAFETY: the request lives until here; the count that read_client_request_body took is given back.
-        unsafe { ngx_http_finalize_request(self.r, rc) };
+        // SAFETY: detach() has not ended the request, and nobody uses it after this; the count that
+        // read_client_request_body took is given back.
+        unsafe { ngx_http_finalize_request(r, rc) };
     }
 
     /// The request ends while the call may still be under way.
-    fn client_gone(&self) {
-        if self.detached.get() {
-            return;
-        }
+    ///
+    /// # Safety
+    /// To be called by the request's cleanup.
+    unsafe fn client_gone(&self) {
+        let Some(r) = self.request() else {
+            // SAFETY: as the caller vouches, nginx is about to free the request.
+            return unsafe { cut_off::show_if_unsent(self.request_in_cleanup()) };
+        };
+        // SAFETY: the request lives.
+        unsafe { cut_off::show(r) };
         self.count(Outcome::Aborted);
         let interrupt = self.location().interrupt_on_abort != 0;
         if let (true, Some(exchange), Some(worker)) = (interrupt, self.exchange.get(), worker()) {
@@ -325,9 +325,8 @@ impl Context {
 
     /// Cuts the exchange off, and takes the events off nginx's lists.
     fn detach(&self) {
-        if self.detached.replace(true) {
-            return;
-        }
+        let Some(r) = self.request() else { return };
+        self.let_go_of_request();
         if let (Some(exchange), Some(worker)) = (self.exchange.get(), worker()) {
             // Not one that was refused, or that has left the queue: no thread is the freer for it.
             if let Some(began) = exchange.began() {
@@ -346,14 +345,16 @@ impl Context {
                 worker.forget(exchange.pool());
             }
             if let Some(End::Failed(failure)) = end {
-                // SAFETY: cleanups run while the request is still there.
-                unsafe { log::write_for_request(self.r, failure.level, failure.record.as_bytes()) };
+                // SAFETY: the request still lives: whoever ends it does so after this, and cleanups run before it goes.
+                unsafe { log::write_for_request(r, failure.level, failure.record.as_bytes()) };
             }
         }
         // SAFETY: the events are the context's own; nginx's lists are this thread's.
         unsafe {
-            if (*self.deadline.get()).timer_set() != 0 {
-                ngx_del_timer(self.deadline.get());
+            for event in [self.deadline.get(), self.news.get()] {
+                if (*event).timer_set() != 0 {
+                    ngx_del_timer(event);
+                }
             }
             if (*self.news.get()).posted() != 0 {
                 ngx_delete_posted_event(self.news.get());

@@ -1,13 +1,16 @@
 //! Has Python objects do something: whatever is here may run code of the application's.
 
-use std::{ptr, slice};
+use std::{io, ptr};
 
 use pyo3_ffi as ffi;
 
-use super::{Object, Result};
+use super::{Object, Raised, Result};
 
 /// Most arguments that [`Object::call`] passes on.
 const MOST_ARGUMENTS: usize = 8;
+
+/// Number of bytes that [`Object::fill_buffer`] reads in one step.
+const FILL_STEP: usize = 256 * 1024;
 
 impl<'py> Object<'py> {
     /// An attribute.
@@ -69,8 +72,15 @@ impl<'py> Object<'py> {
         }
     }
 
-    /// Calls `fill` on the memory of a writable buffer such as a bytearray, without the interpreter.
-    pub(in crate::python) fn fill_buffer<R: Send>(&self, fill: impl FnOnce(&mut [u8]) -> R + Send) -> Result<'py, R> {
+    /// Fills a writable buffer such as a bytearray with what `read` gives, step by step, until that is less than it was
+    /// asked for; or by one step alone. Returns the number of bytes.
+    ///
+    /// Other threads may use the buffer meanwhile. So `read`, which runs without the interpreter, gets memory of its own.
+    pub(in crate::python) fn fill_buffer(
+        &self,
+        once: bool,
+        mut read: impl FnMut(&mut [u8]) -> io::Result<usize> + Send,
+    ) -> Result<'py, usize> {
         struct View(ffi::Py_buffer);
         impl Drop for View {
             fn drop(&mut self) {
@@ -82,13 +92,22 @@ impl<'py> Object<'py> {
         // SAFETY: a living object and a view to fill; PyBUF_WRITABLE also asks for contiguous bytes.
         self.py().check(unsafe { ffi::PyObject_GetBuffer(self.as_ptr(), &mut view, ffi::PyBUF_WRITABLE) })?;
         let view = View(view);
-        let room: &mut [u8] = if view.0.len == 0 {
-            &mut []
-        } else {
-            // SAFETY: the exporter keeps these `len` bytes in place until the view is released.
-            unsafe { slice::from_raw_parts_mut(view.0.buf.cast(), view.0.len as usize) }
-        };
-        Ok(self.py().detach(|| fill(room)))
+        let length = view.0.len as usize;
+        let (mut memory, mut done) = (vec![0; length.min(FILL_STEP)], 0);
+        while done < length {
+            let step = &mut memory[..(length - done).min(FILL_STEP)];
+            let read = self.py().detach(|| read(step)).map_err(|error| Raised::from_io(self.py(), &error))?;
+            let bytes = &step[..read];
+            // SAFETY: the exporter keeps `length` bytes in place until the view is released, of which `done` and these
+            // are the first. No reference to them is made: this thread has the interpreter, as whoever else writes to
+            // them from Python.
+            unsafe { view.0.buf.cast::<u8>().add(done).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+            done += bytes.len();
+            if once || bytes.len() < step.len() {
+                break;
+            }
+        }
+        Ok(done)
     }
 
     /// Sets an item of a dict.

@@ -51,6 +51,12 @@ fn a_file_is_sent_by_nginx() {
 }
 
 #[test]
+fn an_object_whose_read_is_that_of_a_file_stands_for_it() {
+    let reply = after(OK, "file.read(3)\nreturn wrap(type('P', (), {'read': file.read})())");
+    assert_eq!(range(&reply), Some((3, 17)));
+}
+
+#[test]
 fn from_where_it_stands() {
     assert_eq!(range(&after(OK, "file.seek(5)\nreturn wrap(file)")), Some((5, 15)));
     assert_eq!(range(&after(OK, "file.read(3)\nreturn wrap(file)")), Some((3, 17)));
@@ -81,10 +87,7 @@ fn it_is_closed() {
             OK,
             &format!(
                 "class Mine:
-    def __init__(self, file): self.file = file
-    def read(self, size): return self.file.read(size)
-    def fileno(self): return self.file.fileno()
-    def tell(self): return self.file.tell()
+    def __init__(self, file): self.file, self.read = file, file.read
     def close(self): environ['wsgi.errors'].write('closed\\n'); self.file.close()
 return {call}"
             ),
@@ -100,10 +103,7 @@ variable = kept.setdefault('variable', contextvars.ContextVar('v', default='unse
 variable.set('of this call')
 thread = threading.get_ident()
 class Mine:
-    def __init__(self, file): self.file = file
-    def read(self, size): return self.file.read(size)
-    def fileno(self): return self.file.fileno()
-    def tell(self): return self.file.tell()
+    def __init__(self, file): self.file, self.read = file, file.read
     def close(self):
         here = threading.get_ident() == thread
         environ['wsgi.errors'].write(f'closed, {here}, {variable.get()}\\n')
@@ -191,12 +191,24 @@ fn what_is_no_plain_file_is_read() {
             "type('F', (io.FileIO,), {'read': lambda self, n=-1: io.FileIO.read(self, n).upper()})(environ['FILE'])",
             "0123456789ABCDEFGHIJ",
         ),
+        // A descriptor of a plain file, and bytes of another kind.
+        (
+            "type('P', (), {'fileno': lambda self: file.fileno(), 'read': lambda self, n: file.read(n)[::-1]})()",
+            "jihgfedcba9876543210",
+        ),
+        ("setattr(file, 'read', io.BytesIO(b'of its own').read) or file", "of its own"),
+        ("setattr(file.raw, 'readinto', lambda room: 0) or file", ""),
+        ("type('P', (), {'fileno': file.fileno, 'read': file.read1})()", "0123456789abcdefghij"),
         ("type('N', (), {'fileno': lambda self: 1 / 0, 'read': io.BytesIO(b'no number').read})()", "no number"),
         ("type('N', (), {'fileno': lambda self: -1, 'read': io.BytesIO(b'bad number').read})()", "bad number"),
         ("type('N', (), {'fileno': lambda self: 'x', 'read': io.BytesIO(b'text').read})()", "text"),
     ] {
         let reply = after(OK, &format!("return wrap({filelike})"));
         assert_eq!((range(&reply), reply.text()), (None, text.into()), "{filelike}");
+    }
+    for path in ["/proc/version", "/sys/devices/system/cpu/online"] {
+        let reply = after(OK, &format!("return wrap(open('{path}', 'rb'))"));
+        assert_eq!((range(&reply), reply.text()), (None, std::fs::read_to_string(path).unwrap()), "{path}");
     }
     let pipe = "reader, writer = os.pipe()\nos.write(writer, b'from a pipe')\nos.close(writer)\nreturn wrap(open(reader, 'rb'))";
     assert_eq!(after(OK, pipe).text(), "from a pipe");

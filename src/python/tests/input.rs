@@ -126,6 +126,17 @@ fn readinto() {
 }
 
 #[test]
+fn readinto_fills_a_large_buffer_in_steps() {
+    let text: String = (0..100_000).map(|number| format!("{number}\n")).collect();
+    let expression = "[body.readinto(b := bytearray(10**6)), body.seek(0), body.read() == b[:588890], any(b[588890:])]";
+    for body in [vec![Segment::Memory(text.clone().into_bytes())], vec![file(text.as_bytes())]] {
+        assert_eq!(input(expression).body(body).run().text(), "[588890, 0, True, False]");
+    }
+    let reply = input("0 < body.readinto1(bytearray(10**6)) <= 588890").text_body(&text).run();
+    assert_eq!(reply.text(), "True");
+}
+
+#[test]
 fn readinto_needs_a_writable_buffer() {
     for wrong in ["b'xx'", "'xx'", "None", "3"] {
         let reply = input(&format!("attempt(body.readinto, {wrong}).split(':')[0]")).text_body(TEXT).run();

@@ -156,7 +156,7 @@ fn a_failing_payload_of_a_gone_client_is_released_too() {
 #[test]
 fn parts_know_what_they_hold() {
     let reply = code(&format!("{OK}return [b'a' * 20000, b'b' * 7]")).run();
-    assert_eq!(reply.parts().map(Part::held).collect::<Vec<_>>(), [20000, 7]);
+    assert_eq!(reply.parts().map(Part::length).collect::<Vec<_>>(), [20000, 7]);
     assert!(matches!(reply.deliveries[0].end, Some(End::Complete)));
 }
 

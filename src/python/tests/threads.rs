@@ -6,6 +6,7 @@ use std::thread;
 
 use super::harness::{code, harness, new_thread, pending, records};
 use crate::exchange::log::Level;
+use crate::exchange::response::COST;
 
 const OK: &str = "start_response('200 OK', [])\n";
 
@@ -69,7 +70,7 @@ fn the_exchange_knows_the_thread_while_it_runs() {
             thread::yield_now();
         }
         let ident = exchange.thread().unwrap();
-        exchange.credit(100);
+        exchange.credit(1000);
         assert_eq!(runs.join().unwrap().text(), ident.to_string());
     });
     assert_eq!(exchange.thread(), None);
@@ -111,11 +112,11 @@ fn who_waits_for_room_lets_others_run() {
         }
         assert!(code(&format!("{OK}return [b'']")).run().is_complete());
         assert!(exchange.ended().is_none());
-        exchange.credit(100);
+        exchange.credit(COST + 100);
         while !exchange.is_full() {
             thread::yield_now();
         }
-        exchange.credit(100);
+        exchange.credit(COST + 100);
         let reply = runs.join().unwrap();
         assert_eq!((reply.text().len(), reply.is_complete()), (201, true));
     });
