@@ -13,6 +13,7 @@ from harness import config
 from harness.server import check_config
 
 ROOT = os.geteuid() == 0
+STDLIB = Path(sysconfig.get_path("stdlib"))
 SITE = "{virtualenv} server {{ listen 127.0.0.1:8080; location / {{ wsgi_pass hello; }} }}"
 
 
@@ -56,14 +57,19 @@ def test_what_they_can_read_is_accepted(tmp_path, user):
     """The Python that the module was built with: a distribution's can be read by all, one below /root by root."""
     text = config.whole(SITE.format(virtualenv=""), with_python=False)
     accepted, said, _ = check_config(tmp_path, text.replace("user root;", user))
-    hidden = ROOT and "nobody" in user and blocked(Path(sysconfig.get_path("stdlib")))
+    hidden = ROOT and "nobody" in user and blocked(STDLIB)
     assert accepted == (not hidden) and ("cannot read" in said) == bool(hidden), said
 
 
+def test_a_user_that_may_still_change_is_warned_of(tmp_path, virtualenv):
+    """Where the user is the default one, which a directive may still follow, `nginx -t` warns."""
+    (tmp_path / "home").mkdir()
+    accepted, said, _ = check_config(tmp_path / "home", site(virtualenv, ""))
+    assert accepted == ROOT and (not ROOT or 'the user "nobody" cannot read "' in said), said
+
+
+@pytest.mark.skipif(not (ROOT and blocked(STDLIB)), reason="every user can read this Python")
 def test_the_start_says_why_python_cannot_begin(serve, virtualenv):
-    """Where the user is the default one, which a directive may still follow, `nginx -t` warns, and a worker says it."""
-    if not ROOT:
-        return
     text = site(virtualenv, "").replace("127.0.0.1:8080", "127.0.0.1:@PORT@")
     server = serve(None, text=text)
     server.expect(r"\[alert\].*Python could not be initialised")
