@@ -103,7 +103,7 @@ return []",
 #[test]
 fn who_waits_for_room_lets_others_run() {
     let source = format!("{OK}yield b'x' * 100\nyield b'y' * 100\nyield b'z'");
-    let pending = code(&source).window(50).exchange(false);
+    let pending = code(&source).window(200).exchange(false);
     let exchange = Arc::clone(&pending.exchange);
     thread::scope(|scope| {
         let runs = scope.spawn(|| pending.run_on(&mut new_thread()));
