@@ -140,15 +140,17 @@ def spin(options):
     table = Table("Hello beside two calls that compute 50 ms, 8 threads", columns)
     contender = started(options, "spin", 8)
     try:
-        for interval in INTERVALS:
-            options.say(f"hello beside computing calls, switch interval {interval * 1e3:g} ms")
-            client.fetch(contender.port, f"/interval?{interval}")
+        for interval in (None, *INTERVALS):
+            name = f"{interval * 1e3:g}" if interval else "auto"
+            options.say(f"hello beside computing calls, switch interval {name}")
+            if interval:
+                client.fetch(contender.port, f"/interval?{interval}")
             run = wrk.begin(contender.url(f"/spin?{SPIN}"), connections=2, seconds=options.seconds)
             load, other = wrk.run(contender.url(), connections=8, seconds=options.seconds), wrk.finish(run)
             if load.failures or other.failures:
                 findings.refused.append(f"spin: {load.errors} {other.errors}")
             cells = [number(load.rate), milli(load.p50), milli(load.p99), number(other.rate)]
-            table.rows.append([f"{interval * 1e3:g}", *cells])
+            table.rows.append([name, *cells])
     finally:
         contender.stop()
     findings.tables.append(refuse(table, findings))
