@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness import artifacts, config, http1  # noqa: E402
+from harness import artifacts, config, http1, tls  # noqa: E402
 from harness.server import Server  # noqa: E402
 
 
@@ -45,6 +45,11 @@ def _end(started):
             failures.append(str(failure))
     if failures:
         pytest.fail("\n".join(failures), pytrace=False)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    return tls.Certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture

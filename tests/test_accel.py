@@ -11,6 +11,7 @@ from harness.script import gate, give, play, start
 CONF = f"""{script.CONF}
     location /files/ {{ internal; alias @DIR@/files/; }}
     location /passing/play {{ wsgi_pass_header X-Accel-Buffering; wsgi_pass script; }}
+    location /told/play {{ wsgi_ignore_headers X-Accel-Redirect; wsgi_pass_header X-Accel-Redirect; wsgi_pass script; }}
     location /sliced {{ slice 1k; wsgi_param HTTP_RANGE $slice_range; wsgi_pass ranged; }}
     location /front/ {{ proxy_pass http://unix:@DIR@/inner.sock:/; proxy_http_version 1.1; proxy_set_header Connection ""; }}
 """
@@ -18,7 +19,8 @@ CONF = f"""{script.CONF}
 
 @pytest.fixture(scope="module")
 def server(serve_module):
-    server = serve_module(config.site(CONF, http=f"server {{ listen unix:@DIR@/inner.sock; {CONF} }}"))
+    outer = CONF + "location /outer/ { internal; alias @DIR@/files/; }"
+    server = serve_module(config.site(outer, http=f"server {{ listen unix:@DIR@/inner.sock; {CONF} }}"))
     (server.dir / "files").mkdir()
     (server.dir / "files" / "file").write_bytes(b"x" * 60_000)
     return server
@@ -45,6 +47,13 @@ def test_slices(server):
     assert (response.status, response.complete, response.body) == (200, True, b"0123456789" * 1000)
     response = http1.fetch(server, "/sliced", headers=[("Range", "bytes=1000-3999")])
     assert (response.status, response.body) == (206, b"0123456789" * 300)
+
+
+def test_x_accel_redirect_for_a_proxy_in_front(server):
+    """The inner nginx ignores the field and passes it on: it has no such location, and the outer one sends the file."""
+    redirect = start(headers={"X-Accel-Redirect": "/outer/file"})
+    response = http1.fetch(server, play(redirect, give("ignored"), at="/front/told/play"))
+    assert (response.status, response.body) == (200, b"x" * 60_000)
 
 
 def test_x_accel_buffering_for_a_proxy_in_front(server):

@@ -35,19 +35,13 @@ def server(serve_module):
     return server
 
 
-def ask(server, path, **options):
-    connection = http1.Connection(server.port)
-    connection.request(path, **options)
-    return connection
-
-
 # ---- many at once ----
 
 
 @pytest.mark.parametrize("round", range(5))
 def test_as_many_calls_as_threads_meet(server, round):
     """Each waits for all the others: it works only if all run at once."""
-    calls = [ask(server, f"/barrier/{round}?{THREADS}") for _ in range(THREADS)]
+    calls = [http1.ask(server, f"/barrier/{round}?{THREADS}") for _ in range(THREADS)]
     assert [call.response().text for call in calls] == ["met"] * THREADS
 
 
@@ -59,7 +53,7 @@ def test_they_meet_on_one_http_2_connection_too(server):
 
 def test_calls_beyond_the_threads_wait_their_turn(server):
     with Gate(server, "turns") as closed:
-        calls = [ask(server, f"/gates/{closed.name}") for _ in range(3 * THREADS)]
+        calls = [http1.ask(server, f"/gates/{closed.name}") for _ in range(3 * THREADS)]
         closed.wait_entered(THREADS)
         assert closed.entered() == THREADS
     assert [call.response().text for call in calls] == ["through turns"] * 3 * THREADS
@@ -67,7 +61,7 @@ def test_calls_beyond_the_threads_wait_their_turn(server):
 
 def test_a_pool_s_calls_do_not_hold_up_another_pool(server):
     with Gate(server, "pool-one") as closed:
-        call = ask(server, f"/one/{closed.name}")
+        call = http1.ask(server, f"/one/{closed.name}")
         closed.wait_entered()
         assert http1.fetch(server, "/hello").text == "hello\n"
     assert call.response().status == 200
@@ -76,7 +70,7 @@ def test_a_pool_s_calls_do_not_hold_up_another_pool(server):
 def test_static_files_do_not_wait_for_calls(server):
     """Four times as many calls as threads are held; the event loop must not notice."""
     with Gate(server, "static") as closed:
-        calls = [ask(server, f"/gates/{closed.name}") for _ in range(4 * THREADS)]
+        calls = [http1.ask(server, f"/gates/{closed.name}") for _ in range(4 * THREADS)]
         closed.wait_entered(THREADS)
         slowest = 0
         with http1.Connection(server.port) as connection:
@@ -91,7 +85,7 @@ def test_static_files_do_not_wait_for_calls(server):
 
 def test_static_files_do_not_wait_for_the_gil(server):
     """A call that computes keeps the GIL all the time."""
-    busy = [ask(server, play(start(), odd("str(sum(range(6_000_000))).encode()"))) for _ in range(4)]
+    busy = [http1.ask(server, play(start(), odd("str(sum(range(6_000_000))).encode()"))) for _ in range(4)]
     slowest = 0
     for _ in range(50):
         began = time.monotonic()
@@ -104,11 +98,11 @@ def test_static_files_do_not_wait_for_the_gil(server):
 def test_first_come_first_served(server):
     """With one thread, the order of calls is that of their coming."""
     with Gate(server, "fifo") as closed:
-        first = ask(server, f"/one/{closed.name}")
+        first = http1.ask(server, f"/one/{closed.name}")
         closed.wait_entered()
         calls = []
         for number in range(1, 9):
-            calls.append(ask(server, play(start(), odd("str(time.monotonic_ns()).encode()"), at="/line")))
+            calls.append(http1.ask(server, play(start(), odd("str(time.monotonic_ns()).encode()"), at="/line")))
             until(lambda: queued(server) == number, "the call waits behind the others")
     assert first.response().status == 200
     began = [int(call.response().text) for call in calls]
@@ -125,10 +119,10 @@ def queued(server):
 @pytest.mark.parametrize("ending", ["close", "reset"])
 def test_a_client_gone_while_queued_never_reaches_python(server, ending):
     with Gate(server, f"queue-{ending}") as closed:
-        call = ask(server, f"/one/{closed.name}")
+        call = http1.ask(server, f"/one/{closed.name}")
         closed.wait_entered()
-        gone = [ask(server, f"/one/gone-{ending}") for _ in range(3)]
-        stays = ask(server, f"/one/{closed.name}")
+        gone = [http1.ask(server, f"/one/gone-{ending}") for _ in range(3)]
+        stays = http1.ask(server, f"/one/{closed.name}")
         for connection in gone:
             getattr(connection, ending)()
         until(lambda: len(server.wait_access(f"GET /one/gone-{ending} 499")) == 3, "three 499 in the access log")
@@ -139,7 +133,7 @@ def test_a_client_gone_while_queued_never_reaches_python(server, ending):
 @pytest.mark.parametrize("ending", ["close", "reset"])
 def test_a_client_gone_while_running(server, ending):
     with Gate(server, f"running-{ending}") as closed:
-        connection = ask(server, f"/gates/{closed.name}")
+        connection = http1.ask(server, f"/gates/{closed.name}")
         closed.wait_entered()
         getattr(connection, ending)()
         server.wait_access(f"GET /gates/{closed.name} 499")
@@ -149,7 +143,7 @@ def test_a_client_gone_while_running(server, ending):
 
 def test_a_stream_whose_client_left_is_ended_and_closed(server):
     """The thread is told: it neither waits for room for ever, nor goes on to make what nobody reads."""
-    connection = ask(
+    connection = http1.ask(
         server, play(start(), odd("b'x' * 1_000_000"), *[("yield", "y" * 500, 1000)] * 3, closes="left-early.left")
     )
     connection.head()
@@ -182,7 +176,7 @@ def test_many_clients_leave_and_nothing_is_left_behind(server):
     assert http1.fetch(server, "/hello").status == 200
     before = processes.descriptors(worker)
     for number in range(300):
-        connection = ask(server, ["/hello", play(start(), give("x", 50)), "/told"][number % 3])
+        connection = http1.ask(server, ["/hello", play(start(), give("x", 50)), "/told"][number % 3])
         if number % 4 == 0:
             connection.head()
         connection.reset() if number % 2 else connection.close()
@@ -196,7 +190,7 @@ def test_new_connections_go_to_a_worker_that_has_a_free_thread(serve):
     for name in ("first", "second"):
         (server.dir / f"{name}.open").unlink(missing_ok=True)
         with Gate(server, name) as closed:
-            held = ask(server, f"/gates/{closed.name}")
+            held = http1.ask(server, f"/gates/{closed.name}")
             closed.wait_entered()
             time.sleep(0.1)  # it steps back every 10 ms
             for _ in range(40):

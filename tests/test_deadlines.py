@@ -27,12 +27,6 @@ def server(serve_module):
     return serve_module(config.site(CONF, pool=POOLS, http=second))
 
 
-def ask(server, path):
-    connection = http1.Connection(server.port)
-    connection.request(path)
-    return connection
-
-
 def timed(connection, began):
     response = connection.response()
     return response, time.monotonic() - began
@@ -41,7 +35,7 @@ def timed(connection, began):
 def fill(server, name, count=2, at="/patient/"):
     """Occupies threads at a gate; returns the gate and the connections."""
     closed = Gate(server, name)
-    busy = [ask(server, f"{at}{name}") for _ in range(count)]
+    busy = [http1.ask(server, f"{at}{name}") for _ in range(count)]
     closed.wait_entered(count)
     return closed, busy
 
@@ -50,7 +44,7 @@ def test_the_queue_timeout(server):
     closed, busy = fill(server, "queue-timeout")
     with closed:
         began = time.monotonic()
-        late = [ask(server, "/queue/never-called") for _ in range(3)]
+        late = [http1.ask(server, "/queue/never-called") for _ in range(3)]
         for connection in late:
             response, waited = timed(connection, began)
             assert response.status == 503 and int(response.get("Retry-After")) > 0
@@ -63,7 +57,7 @@ def test_the_log_has_a_warning_and_not_one_for_every_call(serve):
     server = serve(config.site(CONF, pool="wsgi_pool default threads=1 queue=1; wsgi_pool small threads=1;"))
     closed, busy = fill(server, "warning", 1)
     with closed:
-        for call in [ask(server, "/queue/warning") for _ in range(20)]:
+        for call in [http1.ask(server, "/queue/warning") for _ in range(20)]:
             assert call.response().status == 503
         server.wait_log(r"\[warn\].*queue")
         assert server.count(r"\[warn\]") < 10, "an overload must not drown the log"
@@ -73,7 +67,7 @@ def test_the_log_has_a_warning_and_not_one_for_every_call(serve):
 def test_the_queue_timeout_leaves_the_connection_usable(server):
     closed, busy = fill(server, "queue-keepalive")
     with closed:
-        late = ask(server, "/queue/never-called")
+        late = http1.ask(server, "/queue/never-called")
         assert late.response().status == 503
     assert [connection.response().status for connection in busy] == [200, 200]
     Gate(server, "after").open()
@@ -93,7 +87,7 @@ def test_a_full_queue_answers_at_once(server):
     closed, busy = fill(server, "full", 1, "/small/")
     with closed:
         began = time.monotonic()
-        late = [ask(server, "/small/full") for _ in range(5)]
+        late = [http1.ask(server, "/small/full") for _ in range(5)]
         refused = until(lambda: len(answered(late)) == 3 and answered(late), "answers to three calls", 1)
         assert time.monotonic() - began < 0.5
         for connection in refused:
@@ -115,7 +109,7 @@ def test_the_read_timeout_before_the_head(server):
     server.expect("Traceback")
     with closed:
         began = time.monotonic()
-        response, waited = timed(ask(server, play(start(), gate(closed.name), give("late"))), began)
+        response, waited = timed(http1.ask(server, play(start(), gate(closed.name), give("late"))), began)
         assert response.status == 504 and 0.49 < waited < 1.5
         server.wait_log(r"\[error\].*timeout.*, request: ")
         # The stack of the call that is late comes from Python, as soon as Python can give it.
@@ -128,7 +122,7 @@ def test_the_read_timeout_between_two_chunks(server):
     server.expect("Traceback")
     with closed:
         began = time.monotonic()
-        response, waited = timed(ask(server, play(start(), give("first"), gate(closed.name), give("late"))), began)
+        response, waited = timed(http1.ask(server, play(start(), give("first"), gate(closed.name), give("late"))), began)
         assert (response.status, response.text, response.complete) == (200, "first", False)
         assert 0.49 < waited < 1.5
     closed.wait_left()
@@ -156,7 +150,7 @@ def test_steady_output_is_not_timed_out(server):
 def test_the_thread_serves_on_after_a_timeout(server):
     closed = Gate(server, "serves-on")
     server.expect("Traceback")
-    late = [ask(server, play(start(), gate(closed.name))) for _ in range(2)]
+    late = [http1.ask(server, play(start(), gate(closed.name))) for _ in range(2)]
     with closed:
         assert [connection.response().status for connection in late] == [504, 504]
     closed.wait_left(2)

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from harness import config, http1, http2, tls
+from harness import config, http1, http2
 
 PASSWORDS = "ada:{PLAIN}lovelace\n"
 
@@ -19,11 +19,6 @@ LOCATIONS = """
     location /variable/ { root /srv/$arg_site; wsgi_pass environ; }
     location /secure/ { wsgi_param HTTPS on; wsgi_pass environ; }
 """
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    return tls.Certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import ssl
 
 import pytest
 
-from harness import config, http1, http2, script, tls
+from harness import config, http1, http2, script
 from harness.script import fail, give, odd, play, send, start
 
 KINDS = [
@@ -17,11 +17,6 @@ KINDS = [
     "StopIteration",
     "MemoryError",
 ]
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    return tls.Certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import os
 import socket
 
 import pytest
-from harness import config, faults, http1, http2, tls
+from harness import config, faults, http1, http2
 from harness.gate import Gate
 from harness.script import gate, give, play, start
 
@@ -28,11 +28,6 @@ FILES = "wsgi_param test.dir @DIR@; location /hello { wsgi_pass hello; }\n" + "\
 )
 # What nginx writes then, at the levels alert and crit.
 COMPLAINTS = 'was truncated at|read only .* from|(sendfile|pread|aio read).* failed'
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    return tls.Certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="module")

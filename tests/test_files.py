@@ -4,7 +4,7 @@ import os
 import socket
 
 import pytest
-from harness import config, http1, http2, tls
+from harness import config, http1, http2
 from harness.gate import Gate
 from harness.waiting import until
 
@@ -31,11 +31,6 @@ def noted(server, name, count=1):
     lines = lambda suffix: gate._lines(server.dir / f"{name}.{suffix}")  # noqa: E731
     until(lambda: lines("closed") + lines("elsewhere") >= count, f"{name} is closed")
     return (lines("closed"), lines("elsewhere")) == (count, 0)
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    return tls.Certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="module")

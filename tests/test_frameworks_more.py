@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from harness import config, http1
+from harness import http1
 from harness.browser import Browser
 
 PARTS = bytes(range(256)) * 1000

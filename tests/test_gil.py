@@ -1,7 +1,7 @@
 """A call that holds the GIL in C: the worker leaves new connections to its siblings, says which call it is, and ends."""
 
 from harness import config, http1
-from harness.status import status
+from harness.status import states, status
 from harness.waiting import until
 
 LOCATIONS = """
@@ -17,21 +17,11 @@ def site(gil_timeout="60s"):
     return config.site(LOCATIONS, http=f"wsgi_gil_timeout {gil_timeout};")
 
 
-def states(server):
-    return sorted(worker["state"] for worker in status(server)["workers"])
-
-
-def call(server, path):
-    connection = http1.Connection(server.port)
-    connection.request(path)
-    return connection
-
-
 def connections_to_one(server, count):
     """Open connections of one worker, and its process id."""
     found = {}
     while True:
-        connection = call(server, "/static")
+        connection = http1.ask(server, "/static")
         pid = int(connection.response().text)
         found.setdefault(pid, []).append(connection)
         if len(found[pid]) == count:
@@ -57,7 +47,7 @@ def test_its_siblings_accept_though_nothing_waits(serve):
 
 def test_it_is_said_which_call_runs(serve):
     server = serve(site())
-    with call(server, "/wedge/hold?s=1.5") as connection:
+    with http1.ask(server, "/wedge/hold?s=1.5") as connection:
         server.wait_log(r"\[error\].*the GIL has been held for 1\.\d s: 1 calls run")
         server.wait_log(
             r'\[error\].*a call that runs while the GIL is held by thread "default/\d", which has used \d+% of a CPU since'
@@ -70,7 +60,7 @@ def test_it_is_said_which_call_runs(serve):
 def test_calls_that_take_long_without_the_gil_are_none(serve):
     """Nor are those that take it from each other all the time."""
     server = serve(site("300ms"))
-    calls = [call(server, f"/wedge/{kind}?s=1.5") for kind in ("sleep", "loop", "loop")]
+    calls = [http1.ask(server, f"/wedge/{kind}?s=1.5") for kind in ("sleep", "loop", "loop")]
     assert [connection.response().status for connection in calls] == [200] * 3
     assert not server.count("the GIL")
 
@@ -81,9 +71,9 @@ def test_the_only_worker_ends(serve):
     server.workers = None
     server.expect("the worker ends")
     old = status(server)["workers"][0]["pid"]
-    calls = [call(server, "/wedge/hold?s=30")]
+    calls = [http1.ask(server, "/wedge/hold?s=30")]
     until(lambda: "stuck" in states(server), "the GIL is held")
-    calls.append(call(server, "/wedge/none"))
+    calls.append(http1.ask(server, "/wedge/none"))
     server.wait_log("a call that runs while the GIL is held")
     assert http1.fetch(server, "/static").text == str(old)
     assert [connection.response().status for connection in calls] == [504, 503]
@@ -113,7 +103,7 @@ def test_a_worker_with_siblings_ends_when_it_has_served_its_clients(serve):
 
 def test_without_a_timeout_it_goes_on(serve):
     server = serve(site("0"))
-    with call(server, "/wedge/hold?s=1.3") as connection:
+    with http1.ask(server, "/wedge/hold?s=1.3") as connection:
         assert connection.response().status == 200
     server.wait_log(r"the GIL is free again")
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from harness import config, http3, script, tls
+from harness import config, http3, script
 from harness.gate import Gate
 from harness.script import fail, gate, give, odd, play, send, start
 from harness.waiting import until
@@ -30,11 +30,6 @@ LOCATIONS = f"""
     location /hasty {{ wsgi_read_timeout 500ms; wsgi_pass script; }}
     location /late {{ wsgi_request_buffering off; wsgi_pass body:late; }}
 """
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    return tls.Certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="module")

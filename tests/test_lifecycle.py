@@ -21,19 +21,13 @@ CONF = (
 SITE = config.site(CONF, pool="wsgi_pool default threads=2;")
 
 
-def ask(server, path):
-    connection = http1.Connection(server.port)
-    connection.request(path)
-    return connection
-
-
 def in_flight(server, name):
     """Two running calls and two in the queue, and a response that is half sent."""
     closed = Gate(server, name)
-    stream = ask(server, play(start(), give("first"), gate(name), give("second")))
+    stream = http1.ask(server, play(start(), give("first"), gate(name), give("second")))
     response = stream.head()
     assert stream.read_chunk(response) == b"first"
-    calls = [ask(server, f"/gates/{name}") for _ in range(3)]
+    calls = [http1.ask(server, f"/gates/{name}") for _ in range(3)]
     closed.wait_entered(2)
 
     def check():
@@ -87,7 +81,7 @@ def test_quit_while_nothing_happens_is_quick(serve):
 def test_a_fast_stop_does_not_wait_for_calls(serve):
     server = serve(SITE)
     closed = Gate(server, "fast")
-    ask(server, f"/gates/{closed.name}")
+    http1.ask(server, f"/gates/{closed.name}")
     closed.wait_entered()
     server.workers = None
     server.signal(signal.SIGTERM)
@@ -156,7 +150,7 @@ def test_files_are_served_while_an_application_is_imported(serve):
     closed = Gate(server, "import")
     with closed:
         closed.wait_entered()
-        call = ask(server, "/slow")
+        call = http1.ask(server, "/slow")
         for _ in range(20):
             assert http1.fetch(server, "/static/nginx.conf").status == 200
     assert call.response().text == "imported"
@@ -178,7 +172,7 @@ def test_quit_during_an_import(serve):
     server = serve(conf, main="env WSGI_TEST_DIR;", environ={"WSGI_TEST_DIR": "@DIR@"})
     closed = Gate(server, "import")
     closed.wait_entered()
-    call = ask(server, "/slow")
+    call = http1.ask(server, "/slow")
     server.quit()
     until(lambda: server.count("gracefully shutting down"), "the worker is leaving")
     closed.open()

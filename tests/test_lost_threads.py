@@ -26,12 +26,6 @@ def site(threads):
     return config.site(LOCATIONS, pool=f"wsgi_pool default threads={threads}; wsgi_pool other threads=1;")
 
 
-def call(server, path):
-    connection = http1.Connection(server.port)
-    connection.request(path)
-    return connection
-
-
 def lose_two(server):
     """Two calls that wait at the gate `lost`: the pool's only thread, and the one in its place."""
     for _ in range(2):
@@ -53,7 +47,7 @@ def test_the_only_worker_serves_files_and_refuses_calls(serve):
     server.expect("are lost", "the worker ends")
     content = big_file(server)
     (worker,) = server.worker_pids()
-    download = call(server, "/files/big")
+    download = http1.ask(server, "/files/big")
     Gate(server, "open").open()
     lose_two(server)
     for _ in range(3):
@@ -80,13 +74,13 @@ def test_it_serves_again_when_its_threads_come_back(serve):
     server.expect("are lost")
     big_file(server)
     gate = Gate(server, "lost")
-    with gate, call(server, "/files/big"):
+    with gate, http1.ask(server, "/files/big"):
         lose_two(server)
         assert http1.fetch(server, "/wedge/none").status == 503
         gate.open()
         until(lambda: serving(server, "/wedge/none"), "they have come back")
         until_pool(server, lost=0, busy=0, queued=0)
-        calls = [call(server, "/wedge/sleep?s=0.5") for _ in range(3)]
+        calls = [http1.ask(server, "/wedge/sleep?s=0.5") for _ in range(3)]
         until_pool(server, busy=2, queued=1)
         assert [connection.response().status for connection in calls] == [200] * 3
 
@@ -95,9 +89,9 @@ def test_those_that_wait_are_refused_at_once(serve):
     server = serve(site(threads=1))
     server.expect("are lost")
     big_file(server)
-    with Gate(server, "lost"), call(server, "/files/big"):
+    with Gate(server, "lost"), http1.ask(server, "/files/big"):
         assert http1.fetch(server, "/lost/lost").status == 504
-        second, third = call(server, "/lost/lost"), call(server, "/wedge/none")
+        second, third = http1.ask(server, "/lost/lost"), http1.ask(server, "/wedge/none")
         assert (second.response().status, third.response().status) == (504, 503)
 
 
@@ -109,7 +103,7 @@ def test_a_worker_leaves_when_its_sibling_serves(serve):
     content = big_file(server)
     found = {}
     while not any(len(connections) == 3 for connections in found.values()):
-        connection = call(server, "/pid")
+        connection = http1.ask(server, "/pid")
         found.setdefault(connection.response().text, []).append(connection)
     pid, (download, *others) = next(each for each in found.items() if len(each[1]) == 3)
     download.request("/files/big")
@@ -127,10 +121,10 @@ def test_a_worker_leaves_when_its_sibling_serves(serve):
 def test_threads_are_replaced_when_calls_wait(serve):
     """A second after they were interrupted: the calls that wait for each other meet while the lost ones still sleep."""
     server = serve(site(threads=3))
-    lost = [call(server, "/timed/sleep?s=5") for _ in range(3)]
+    lost = [http1.ask(server, "/timed/sleep?s=5") for _ in range(3)]
     assert [connection.response().status for connection in lost] == [504] * 3
     began = time.monotonic()
-    waiting = [call(server, "/barrier/lost?3") for _ in range(3)]
+    waiting = [http1.ask(server, "/barrier/lost?3") for _ in range(3)]
     assert [connection.response().text for connection in waiting] == ["met"] * 3
     assert time.monotonic() - began < 3.5
 
@@ -139,7 +133,7 @@ def test_threads_are_replaced_when_calls_wait(serve):
 def test_a_call_whose_client_has_left_is_no_thread_lost_for_good(serve, kind):
     """wsgi_request_timeout still interrupts it, and its thread is replaced."""
     server = serve(site(threads=1))
-    with call(server, f"/timed/{kind}?s=5"):
+    with http1.ask(server, f"/timed/{kind}?s=5"):
         until(lambda: (server.dir / "notes").exists(), "the call")
     began = time.monotonic()
     assert http1.fetch(server, "/wedge/none").status == 200

@@ -5,7 +5,7 @@ import signal
 
 from harness import config, http1
 from harness.gate import Gate
-from harness.status import status
+from harness.status import states
 from harness.waiting import until
 
 LOCATIONS = """
@@ -16,16 +16,6 @@ LOCATIONS = """
     location = /status { wsgi_status; }
 """
 POOLS = "wsgi_pool one threads=1; wsgi_pool default threads=1;"
-
-
-def states(server):
-    return sorted(worker["state"] for worker in status(server)["workers"])
-
-
-def call(server, path):
-    connection = http1.Connection(server.port)
-    connection.request(path)
-    return connection
 
 
 def test_a_worker_that_imports_leaves_connections_to_one_that_is_ready(serve):
@@ -56,7 +46,7 @@ def test_all_accept_while_all_import(serve):
     with Gate(server, "import") as gate:
         gate.wait_entered(2)
         assert states(server) == ["starting"] * 2
-        calls = [call(server, "/slow") for _ in range(8)]
+        calls = [http1.ask(server, "/slow") for _ in range(8)]
     assert {connection.response().text for connection in calls} == {"imported"}
 
 
@@ -66,7 +56,7 @@ def test_a_stuck_worker_closes_connections_after_their_response(serve):
     until(lambda: states(server) == ["running"] * 2, "both workers run")
     found = {}
     while not any(len(connections) == 3 for connections in found.values()):
-        connection = call(server, "/pid")
+        connection = http1.ask(server, "/pid")
         found.setdefault(connection.response().text, []).append(connection)
     first, second, third = next(connections for connections in found.values() if len(connections) == 3)
     second.request("/hello")

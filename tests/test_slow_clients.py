@@ -6,7 +6,7 @@ import pytest
 
 sys.path.insert(0, __file__.rpartition("/")[0] + "/apps")
 
-from harness import config, http1, http2, processes, tls
+from harness import config, http1, http2, processes
 from harness.status import pool, running, until_pool
 from harness.waiting import until
 
@@ -24,11 +24,6 @@ LOCATIONS = """
     location /memory/ { wsgi_pass gushing; wsgi_max_temp_file_size 0; }
     location /unbuffered/ { wsgi_pass gushing; wsgi_buffering off; }
 """
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    return tls.Certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="module")

@@ -6,16 +6,11 @@ import threading
 
 import pytest
 
-from harness import config, http1, http2, script, tls
+from harness import config, http1, http2, script
 from harness.gate import Gate
 from harness.script import gate, give, odd, play, send, start
 
 NAMES = (f"stream-{number}" for number in itertools.count())
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    return tls.Certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="module")

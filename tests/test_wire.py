@@ -2,13 +2,8 @@
 
 import pytest
 
-from harness import config, http1, http2, script, tls
+from harness import config, http1, http2, script
 from harness.script import give, odd, play, send, start
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    return tls.Certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="module")

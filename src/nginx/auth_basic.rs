@@ -1,10 +1,10 @@
-//! Notes on a request that auth_basic has accepted its password.
+//! Notes on each request whether auth_basic has accepted its password.
 //!
-//! nginx itself keeps no record of that. `$remote_user` is only what the client claims: nginx decodes it whenever something
-//! reads it, also where `satisfy any` or a missing `auth_basic_user_file` lets a request through unchecked. So the module
-//! puts a function of its own in the place of auth_basic's handler of the access phase. It calls that handler and notes
-//! on the request that the answer was yes. An internal redirect clears the note, and nginx then runs the access phase
-//! again; a subrequest has no access phase, and so no note.
+//! nginx keeps no record of that. `$remote_user` is only what the client claims: nginx decodes it whenever something reads
+//! it, also where `satisfy any` or a missing `auth_basic_user_file` lets the request through unchecked. So the module
+//! replaces auth_basic's handler in the access phase by [`check_and_note`], which calls the original handler and notes
+//! a positive answer on the request. An internal redirect clears the note, and nginx runs the access phase again. A subrequest
+//! has no access phase, so it never gets a note.
 
 use std::ffi::{CStr, c_void};
 use std::ptr;

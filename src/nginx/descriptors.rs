@@ -5,7 +5,7 @@
 //! keeps that client waiting after nginx has closed it. So each descriptor gets the flag as soon as the module can know of it:
 //!
 //! * what is open when the worker starts (listening sockets, logs): in [`keep_from_children`];
-//! * a client's socket: before the handler of its listening socket sees the connection, whatever the connection is for;
+//! * a client's socket: when nginx hands the connection to the handler of its listening socket, whatever it is for;
 //! * a socket that nginx connects (to a proxied server): when it is added to the event loop;
 //! * a request body's temporary file: when the filter that has created it returns.
 //!
@@ -17,7 +17,7 @@ use std::os::fd::RawFd;
 
 use nginx_sys::*;
 
-use super::ffi::{ERROR, guard};
+use super::ffi::ERROR;
 
 /// Functions of nginx's in whose place ours are.
 struct Replaced {
@@ -64,8 +64,9 @@ pub(crate) fn close_on_exec(fd: RawFd) {
     unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
 }
 
+/// What `take` finds there. It cannot panic: nginx's C code is the caller.
 fn replaced<T>(take: impl FnOnce(&Replaced) -> Option<T>) -> Option<T> {
-    REPLACED.with(|slot| slot.get().and_then(take))
+    REPLACED.try_with(|slot| slot.get().and_then(take)).ok().flatten()
 }
 
 /// nginx has accepted a connection.
@@ -74,10 +75,8 @@ unsafe extern "C" fn accepted(c: *mut ngx_connection_t) {
     unsafe {
         close_on_exec((*c).fd);
         let listening: *const ngx_listening_t = (*c).listening;
-        let handler = guard(None, || {
-            replaced(|replaced| *replaced.handlers.get(listening.offset_from(replaced.listening) as usize)?)
-        });
-        if let Some(handler) = handler {
+        let index = |replaced: &Replaced| listening.offset_from(replaced.listening) as usize;
+        if let Some(handler) = replaced(|replaced| *replaced.handlers.get(index(replaced))?) {
             handler(c);
         }
     }

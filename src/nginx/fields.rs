@@ -32,9 +32,10 @@ impl<'a> Field<'a> {
     /// # Safety
     /// `header` must be one of a request that outlives `'a`.
     unsafe fn of(header: &ngx_table_elt_t) -> Self {
-        // SAFETY: as the caller vouches; the lower-case key is as long as the key.
-        let (name, value): (&'a [u8], &'a [u8]) =
-            unsafe { (bytes(ngx_str_t { len: header.key.len, data: header.lowcase_key }), bytes(header.value)) };
+        let lower = ngx_str_t { len: header.key.len, data: header.lowcase_key };
+        // SAFETY: as the caller vouches, the header outlives `'a`, and with it its strings. nginx makes the lower-case key as
+        // long as the key.
+        let (name, value): (&'a [u8], &'a [u8]) = unsafe { (bytes(lower), bytes(header.value)) };
         let value = trimmed(value);
         if !name.contains(&b'_') {
             return Self { hash: header.hash, name: Cow::Borrowed(name), value };
@@ -54,9 +55,9 @@ impl<'a> Field<'a> {
 pub(super) unsafe fn push(own: &mut Entries, r: *mut ngx_http_request_t, all: bool, params: &Params<'_>) {
     // SAFETY: as the caller vouches; header lists hold ngx_table_elt_t.
     let (list, authority) = unsafe { (list_items::<ngx_table_elt_t>(&(*r).headers_in.headers), authority(r)) };
-    // SAFETY: as the caller vouches.
-    let mut fields: SmallVec<[Field<'_>; 24]> =
-        list.filter(|header| header.hash != 0).map(|header| unsafe { Field::of(header) }).collect();
+    // SAFETY: the list is that of the request, which outlives the fields.
+    let field = |header| unsafe { Field::of(header) };
+    let mut fields: SmallVec<[Field<'_>; 24]> = list.filter(|header| header.hash != 0).map(field).collect();
     drop_lookalikes(&mut fields);
     let overridden = |name: &[u8]| {
         params.iter().any(|(param, _)| param.name.strip_prefix(b"HTTP_").is_some_and(|rest| same_name(rest, name)))

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use nginx_sys::*;
 
-use super::leaving::How;
+use super::leaving::Shutdown;
 use super::worker::Worker;
 use super::{deadlines, log};
 use crate::exchange::log::Level;
@@ -139,7 +139,7 @@ impl Gil {
         let why = format!("the GIL has been held for {} s (wsgi_gil_timeout)", seconds(held));
         self.tell(worker, held);
         deadlines::give_up(None, &why);
-        let how = if worker.accept.has_free_sibling() { How::Gracefully } else { How::AtOnce };
+        let how = if worker.accept.has_free_sibling() { Shutdown::Graceful } else { Shutdown::Fast };
         worker.leaving.begin(worker, how, &why);
     }
 }

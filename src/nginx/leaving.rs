@@ -12,13 +12,13 @@ use super::worker::Worker;
 /// How long a worker that leaves goes on with what it has accepted, in milliseconds; then it ends at once.
 const LONGEST: ngx_msec_t = 30_000;
 
-/// How a worker ends.
+/// How a worker ends, in nginx's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum How {
-    /// It may go on with what it has accepted, for a while: siblings accept meanwhile.
-    Gracefully,
+pub(crate) enum Shutdown {
+    /// It goes on for a while with what it has accepted. Siblings accept meanwhile.
+    Graceful,
     /// It closes all connections.
-    AtOnce,
+    Fast,
 }
 
 /// Whether this worker leaves.
@@ -44,7 +44,7 @@ impl Leaving {
     }
 
     /// Leaves, unless there is no master that would start another worker.
-    pub(crate) fn begin(&self, worker: &Worker, how: How, why: &str) {
+    pub(crate) fn begin(&self, worker: &Worker, how: Shutdown, why: &str) {
         // SAFETY: written by nginx in this thread.
         let has_master = unsafe { ngx_process } == NGX_PROCESS_WORKER as ngx_uint_t;
         if !has_master || self.begun.replace(true) {
@@ -56,11 +56,11 @@ impl Leaving {
         // thread's.
         unsafe {
             match how {
-                How::Gracefully => {
+                Shutdown::Graceful => {
                     ngx_quit = 1;
                     ngx_add_timer(self.timer.get(), LONGEST);
                 }
-                How::AtOnce => ngx_terminate = 1,
+                Shutdown::Fast => ngx_terminate = 1,
             }
         }
     }
@@ -68,10 +68,10 @@ impl Leaving {
     /// As [`Self::begin`], as soon as nobody notices: while siblings accept, or when no client is being served.
     pub(crate) fn begin_unnoticed(&self, worker: &Worker, why: &str) {
         if worker.accept.has_free_sibling() {
-            self.begin(worker, How::Gracefully, why);
+            self.begin(worker, Shutdown::Graceful, why);
         // SAFETY: reads the connection table, which is this thread's.
         } else if unsafe { wsgi_is_idle() } != 0 {
-            self.begin(worker, How::AtOnce, why);
+            self.begin(worker, Shutdown::Fast, why);
         }
     }
 }

@@ -14,9 +14,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use nginx_sys::*;
 
 use super::ffi::{guard, wsgi_log_write_fd};
-use super::log;
 use super::log_queue::LogQueue;
 use super::worker::worker;
+use super::{log, waker};
 use crate::exchange::log::{Level, Sink};
 
 /// Largest number of lines from other threads that the event loop writes in one turn.
@@ -32,15 +32,15 @@ struct Line {
 
 /// What threads and the event loop share.
 struct Shared {
-    backlog: Mutex<LogQueue<Line>>,
+    queue: Mutex<LogQueue<Line>>,
     /// Has the event loop call [`Logs::write_deferred`].
     bell: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Shared {
     /// Held for moments only: the event loop waits for it.
-    fn backlog(&self) -> MutexGuard<'_, LogQueue<Line>> {
-        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queue(&self) -> MutexGuard<'_, LogQueue<Line>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -114,7 +114,7 @@ impl ErrorLog {
                 bytes = usize::MAX / 2;
             }
         });
-        let must_ring = self.shared.backlog().add(lines, bytes, level as u8);
+        let must_ring = self.shared.queue().add(lines, bytes, level as u8);
         if must_ring {
             (self.shared.bell)();
         }
@@ -170,7 +170,7 @@ pub(crate) fn install(cycle: &ngx_cycle_t, bell: Box<dyn Fn() + Send + Sync>) ->
     next_turn.handler = Some(take_turn);
     next_turn.log = cycle.log;
     let logs = Logs {
-        shared: Box::leak(Box::new(Shared { backlog: Mutex::default(), bell })),
+        shared: Box::leak(Box::new(Shared { queue: Mutex::default(), bell })),
         logs: RefCell::default(),
         files: RefCell::default(),
         reopening: Cell::new(false),
@@ -266,7 +266,7 @@ impl Logs {
 
     /// True: there is more.
     fn write_some(&self) -> bool {
-        let taken = self.shared.backlog().take(LINES_A_TURN, ngx_time());
+        let taken = self.shared.queue().take(LINES_A_TURN, ngx_time());
         for line in taken.lines {
             line.log.write_through_nginx(line.level, line.connection, &line.text);
         }
@@ -281,8 +281,8 @@ impl Logs {
     }
 
     fn post(&self) {
-        // SAFETY: the event lives as long as the process, with the worker; the queue is nginx's own, used by this thread.
-        unsafe { ngx_post_event(self.next_turn.get(), ptr::addr_of_mut!(ngx_posted_next_events)) };
+        // SAFETY: the event lives as long as the process, with the worker.
+        unsafe { waker::post_next(self.next_turn.get()) };
     }
 
     /// The worker ends: writes what is left.

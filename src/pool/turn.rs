@@ -13,7 +13,7 @@ const OVERLAP: u64 = 10_000_000;
 
 /// How often a thread is woken to find out whether jobs let the lock go for less than a stall, in nanoseconds.
 ///
-/// It costs about 20 microseconds each time: less than a thousandth.
+/// It costs two context switches each time.
 const PROBE: u64 = 50_000_000;
 
 /// The turn of one lock. Times are the pool's clock's; 0 is none.
@@ -56,13 +56,14 @@ impl Turn {
             0 => return Ok(()),
             since => now.saturating_sub(since),
         };
-        if held_for >= self.stall || now < self.overlap_until.load(Ordering::Relaxed) || self.is_probe_due(now) {
+        if held_for >= self.stall || now < self.overlap_until.load(Ordering::Relaxed) || self.take_probe(now) {
             return Ok(());
         }
         Err(self.stall - held_for)
     }
 
-    fn is_probe_due(&self, now: u64) -> bool {
+    /// Returns true once in each [`PROBE`].
+    fn take_probe(&self, now: u64) -> bool {
         let due = now >= self.probe_at.load(Ordering::Relaxed);
         if due {
             self.probe_at.store(now.saturating_add(PROBE), Ordering::Relaxed);

@@ -9,6 +9,8 @@ use std::ptr;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::object::{Attached, Kind, Raised, Result};
+
 /// This process is a fork of the worker.
 static CHILD: AtomicBool = AtomicBool::new(false);
 
@@ -16,6 +18,13 @@ static CHILD: AtomicBool = AtomicBool::new(false);
 #[inline]
 pub(super) fn is_child() -> bool {
     CHILD.load(Ordering::Relaxed)
+}
+
+/// Raises an exception in a child: locks of the exchange may be locked there for ever, since another thread had them at the
+/// moment of the fork.
+pub(super) fn refuse_child(py: Attached<'_>) -> Result<'_, ()> {
+    const REFUSAL: &str = "a child process that os.fork() made cannot answer the worker's request";
+    if is_child() { Err(Raised::new(py, Kind::Runtime, REFUSAL)) } else { Ok(()) }
 }
 
 /// Watches for forks from now on.

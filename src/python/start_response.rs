@@ -327,7 +327,7 @@ fn write<'py>(py: Attached<'py>, response: &Response, data: &Object<'py>) -> Res
 /// `wsgi.early_hints(headers)`: an interim response. Behind the head it is nothing.
 fn early_hints<'py>(call: &Call<'_, 'py, Response>) -> Result<'py, Object<'py>> {
     let (py, response) = (call.py, call.this);
-    refuse_child(py)?;
+    fork::refuse_child(py)?;
     let fields = head::check_hints(py, call.only("early_hints")?)?;
     let sent = {
         let state = response.state();
@@ -341,18 +341,6 @@ fn early_hints<'py>(call: &Call<'_, 'py, Response>) -> Result<'py, Object<'py>> 
         Ok(false) if response.wait_room(py) => Ok(py.none()),
         _ => Err(gone(py)),
     }
-}
-
-/// In a child that `os.fork()` made, locks of the exchange may be locked for ever: another thread had them at that moment.
-fn refuse_child(py: Attached<'_>) -> Result<'_, ()> {
-    if fork::is_child() {
-        return Err(Raised::new(
-            py,
-            Kind::Runtime,
-            "a child process that os.fork() made cannot answer the worker's request",
-        ));
-    }
-    Ok(())
 }
 
 fn gone(py: Attached<'_>) -> Raised<'_> {
@@ -376,7 +364,7 @@ unsafe extern "C" fn call(
             let by_name = (named == 1).then(|| Borrowed::new(py, ffi::PyTuple_GetItem(keywords, 0)));
             let is_exc_info = by_name.is_some_and(|name| name.as_latin1() == Ok(b"exc_info"));
             let this: &Response = class::value(&object)?;
-            refuse_child(py)?;
+            fork::refuse_child(py)?;
             match (arguments, named) {
                 ([status, headers], 0) => start(py, this, status, headers, None)?,
                 ([status, headers, exc_info], 0) => start(py, this, status, headers, Some(exc_info))?,

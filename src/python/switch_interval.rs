@@ -11,8 +11,8 @@ use super::interpreter::Functions;
 use super::object::Attached;
 use crate::exchange::spec::{LONG_SWITCH_INTERVAL as LONG, SwitchInterval as Setting};
 
-/// In microseconds. Beside two calls that compute for 50 ms, hello's p50 is 2 ms and the computing calls lose 5 % (less
-/// than 100 us would cost them 10 %).
+/// In microseconds. Beside two calls that compute for 50 ms, hello's p50 is 2 ms, and the computing calls lose 6 %; an
+/// interval of 100 us would cost them 10 % (docs/performance.md).
 const SHORT: u32 = 500;
 /// How long the short interval lasts after the last short call that had to wait.
 const HOLD: Duration = Duration::from_millis(100);

@@ -184,6 +184,13 @@ def chunked(*chunks):
     return b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
 
 
+def ask(server, path, **options):
+    """Asks on a connection of its own, which it returns: the response is still to be read."""
+    connection = Connection(server.port)
+    connection.request(path, **options)
+    return connection
+
+
 def fetch(server, path="/", method="GET", headers=(), body=b"", tls=None, port=None, **options):
     """One request on a connection of its own."""
     with Connection(port or server.port, tls) as connection:

@@ -34,6 +34,10 @@ def running(server):
     return server
 
 
+def states(server):
+    return sorted(worker["state"] for worker in status(server)["workers"])
+
+
 def status(server):
     response = http1.fetch(server, "/status")
     assert (response.status, response.get("Content-Type")) == (200, "application/json")

@@ -8,6 +8,7 @@ use std::os::fd::FromRawFd;
 use nginx_sys::*;
 
 use crate::exchange::spec::Spec;
+use crate::nginx::ffi::guard;
 
 /// What the workers cannot read, and whether their user is known at this place of the configuration.
 pub(super) struct Unreadable {
@@ -71,7 +72,9 @@ unsafe fn as_user(
                     libc::initgroups(name, group);
                 }
                 if libc::setgid(group) == 0 && libc::setuid(user) == 0 {
-                    let _ = writer.write_all(ask().unwrap_or_default().as_bytes());
+                    // A panic must not leave a second nginx behind.
+                    let answer = guard(None, ask).unwrap_or_default();
+                    let _ = writer.write_all(answer.as_bytes());
                 }
                 libc::_exit(0)
             }
