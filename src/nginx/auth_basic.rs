@@ -21,7 +21,7 @@ type Handler = unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
 /// auth_basic's own handler.
 static CHECK: OnceLock<Handler> = OnceLock::new();
 
-/// Its address, in the place of a request's context, is the note.
+/// Marks a request: its address stands where the request's context would be.
 static NOTE: u8 = 0;
 
 /// Whether this is the note, and no context.
@@ -29,7 +29,7 @@ pub(crate) fn is_note(context: *const c_void) -> bool {
     ptr::eq(context, ptr::addr_of!(NOTE).cast())
 }
 
-/// Puts [`check_and_note`] in the place of auth_basic's handler, if this nginx has the module.
+/// Replaces auth_basic's handler by [`check_and_note`], if this nginx has the module.
 ///
 /// # Safety
 /// `cf` must be valid, at the end of the http block, where modules that nginx links statically have added their handlers.
@@ -49,7 +49,7 @@ pub(crate) unsafe fn install(cf: &mut ngx_conf_t) -> ngx_int_t {
     if unsafe { add_handlers(cf) } != OK {
         return ERROR;
     }
-    // SAFETY: the array of a phase has `nelts` handlers, and nobody else uses it meanwhile.
+    // SAFETY: the array of a phase has `nelts` handlers, and nothing else uses it until the configuration has been read.
     let all = unsafe { slice::from_raw_parts_mut(handlers.elts.cast::<ngx_http_handler_pt>(), handlers.nelts) };
     let (all, added) = all.split_at_mut(before);
     handlers.nelts = before;
@@ -77,7 +77,7 @@ unsafe fn postconfiguration_of(
     }
 }
 
-/// The handler that nginx calls in the place of auth_basic's.
+/// Replaces auth_basic's handler: calls it, and notes that it has accepted the password.
 unsafe extern "C" fn check_and_note(r: *mut ngx_http_request_t) -> ngx_int_t {
     guard(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t, || {
         let Some(check) = CHECK.get() else { return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t };

@@ -20,7 +20,7 @@ use crate::exchange::response::{COST, Chunk, Part};
 /// may be more.
 pub(super) const AT_ONCE: u64 = 128 << 10;
 
-/// So much of one response goes to disk in one turn of the event loop.
+/// Largest number of bytes of one response that go to disk in one turn of the event loop.
 const SPOOLED_AT_ONCE: u64 = 512 << 10;
 
 /// How many bytes may be [`Pinned`] in this process.
@@ -36,7 +36,7 @@ thread_local! {
 pub(super) struct Pinned(u64);
 
 impl Pinned {
-    /// So many bytes, unless that is too many.
+    /// Counts that many bytes as pinned. `None`: too many are already.
     pub(super) fn new(bytes: u64) -> Option<Self> {
         let all = PINNED.get() + bytes;
         (all <= MOST_PINNED).then(|| {

@@ -1,7 +1,7 @@
 //! Responses that are cut short: that they look so to their client.
 //!
-//! As a rule nginx sees to it: the last chunk is missing, or bytes that Content-Length promised, or it resets the stream.
-//! That leaves bodies which end where the connection ends.
+//! nginx shows that itself where a body has chunks or a Content-Length, and where the response is a stream that it can reset.
+//! This module does it for bodies that end where the connection ends.
 
 use std::ptr;
 

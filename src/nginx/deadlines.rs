@@ -25,7 +25,7 @@ pub(super) unsafe extern "C" fn handler(event: *mut ngx_event_t) {
 /// The requests of this worker that have a call and are not answered: those that hold such a timer.
 pub(super) fn all() -> Vec<Held> {
     let mut found = Vec::new();
-    // SAFETY: nginx's own tree of timers, which is this thread's and does not change meanwhile. Its nodes are the field
+    // SAFETY: only this thread uses nginx's tree of timers, and nothing here changes it. Its nodes are the field
     // `timer` of an event; our handler's are of a context whose request is alive.
     unsafe {
         let tree = ptr::addr_of_mut!(ngx_event_timer_rbtree);

@@ -19,7 +19,7 @@ use nginx_sys::*;
 
 use super::ffi::ERROR;
 
-/// Functions of nginx's in whose place ours are.
+/// The functions of nginx that this module has replaced.
 struct Replaced {
     listening: *const ngx_listening_t,
     /// By the index of the listening socket.
@@ -39,7 +39,7 @@ pub(crate) fn keep_from_children(cycle: &mut ngx_cycle_t) {
     let numbers: Vec<RawFd> = open.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     numbers.into_iter().filter(|&fd| fd > libc::STDERR_FILENO).for_each(close_on_exec);
 
-    // SAFETY: this is the event loop's thread, before it has had any event: an array of nginx's has `nelts` elements, and
+    // SAFETY: this is the event loop's thread, before it has had any event: nginx's arrays have `nelts` elements, and
     // nginx calls what it finds in these variables with the arguments that it would give its own functions.
     unsafe {
         let listening: *mut ngx_listening_t = cycle.listening.elts.cast();

@@ -15,7 +15,7 @@ const LONGEST: ngx_msec_t = 30_000;
 /// How a worker ends, in nginx's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shutdown {
-    /// It goes on for a while with what it has accepted. Siblings accept meanwhile.
+    /// It finishes what it has accepted, for a while. Its siblings accept new connections.
     Graceful,
     /// It closes all connections.
     Fast,

@@ -18,7 +18,7 @@ use super::handler::Context;
 use crate::exchange::now;
 use crate::exchange::response::{Part, Parts};
 
-/// So many bytes of memory of one response are given to nginx in one turn of the event loop, to a client that keeps up.
+/// Largest number of bytes of one response that nginx is given in one turn of the event loop, for a client that keeps up.
 const MOST_IN_A_TURN: u64 = 2 << 20;
 
 /// A client that takes all that nginx has within this time, in microseconds, keeps up, and its response stays off the disk.
@@ -227,7 +227,7 @@ pub(crate) unsafe fn send(
 ) -> Option<ngx_int_t> {
     let is_whole = |part: &Part| part.length() <= AT_ONCE || !context.buffering() || matches!(part, Part::File { .. });
     if context.out.borrow().is_empty() && parts.len() <= 1 && parts.iter().all(is_whole) {
-        // As a rule.
+        // The common case: nothing waits, and the part is small.
         let piece = parts.pop().map(Piece::new);
         // SAFETY: as the caller vouches.
         let rc = unsafe { push(r, context, piece.into_iter(), last) };

@@ -65,7 +65,7 @@ impl Overdue {
         }
     }
 
-    /// A call goes on without its request: it is given up at `due`, and interrupted then if need be.
+    /// Adds a call that goes on without its request. It is given up at `due`; with `interrupt`, it is interrupted then.
     pub(crate) fn add(&self, exchange: &Arc<Exchange>, due: u64, interrupt: bool) {
         let mut calls = self.calls.borrow_mut();
         if !calls.iter().any(|call| Arc::ptr_eq(&call.exchange, exchange)) {
@@ -150,7 +150,7 @@ impl Overdue {
         let missing = lost.min(worker.pools[pool].threads).saturating_sub(replaced.get()).min(worker.queued(pool));
         if missing > 0 {
             let line =
-                format!("{lost} calls of one pool do not end: {missing} threads are added in the place of lost ones");
+                format!("{lost} calls of one pool do not end: threads added to replace those that are lost: {missing}");
             log::write(NGX_LOG_ERR, &line);
             replaced.set(replaced.get() + missing);
             (0..missing).for_each(|_| worker.add_thread(pool));

@@ -18,7 +18,7 @@ use crate::exchange::request::{Entries, Request};
 const BESIDE_HEAD: usize = 320;
 const MOST_ROOM: usize = 4 << 10;
 
-/// Copies all that the application will see of `r` out of nginx's memory, into `own`. `None`: there is no memory for it.
+/// Copies all that the application will see of `r` from nginx's memory into `own`. `None`: there is no memory for it.
 ///
 /// # Safety
 /// `r` must be a live request of the calling thread whose body has been read; the context and the configurations are its own.

@@ -141,7 +141,7 @@ impl LogFile {
 
     /// Has the descriptor stand for what nginx's stands for now; on the event loop.
     fn follow(&self) {
-        // SAFETY: the file belongs to the current cycle, and is open. Threads that write meanwhile write to the old file or
+        // SAFETY: the file belongs to the current cycle, and is open. A thread that writes at this moment writes to the old file or
         // to the new one: dup3() replaces the one by the other in one step.
         unsafe {
             if ptr::eq(self.cycle, ngx_cycle.cast()) && self.fd != libc::STDERR_FILENO {
@@ -154,7 +154,7 @@ impl LogFile {
 /// The error logs of a worker, as its event loop holds them.
 pub(crate) struct Logs {
     shared: &'static Shared,
-    /// By the address of nginx's.
+    /// The key is the address of nginx's log.
     logs: RefCell<HashMap<usize, &'static ErrorLog>>,
     files: RefCell<Vec<&'static LogFile>>,
     /// nginx has begun to reopen its files.

@@ -110,7 +110,7 @@ pub struct Stats {
     pub queued: usize,
     /// Threads that have a job, or are between two.
     pub running: usize,
-    /// Threads that are awake without a job: as a rule, they wait for the lock.
+    /// Threads that are awake without a job. Most of them wait for the lock.
     pub seeking: usize,
     /// Threads asleep.
     pub parked: usize,

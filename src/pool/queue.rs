@@ -111,7 +111,7 @@ impl<J: Task> Queue<J> {
         self.injector.pop()
     }
 
-    /// Drops the cancelled jobs; the others keep their order. A thread that wants a job meanwhile waits.
+    /// Drops the cancelled jobs; the others keep their order. Threads that want a job wait until it is done.
     #[cold]
     fn sweep(&self) {
         let mut swept = lock(&self.swept);

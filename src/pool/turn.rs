@@ -1,4 +1,4 @@
-//! Which thread has the lock's turn, and whether another one should wait for the lock meanwhile (README.md).
+//! Which thread has the lock's turn, and whether another one should wait for the lock beside it (README.md).
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ impl Turn {
     /// The thread whose last job began at `since` runs no more.
     #[inline]
     pub(super) fn end(&self, since: u64) {
-        // Not if another thread has begun a job meanwhile.
+        // Not if another thread has begun a job since.
         let _ = self.since.compare_exchange(since, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 

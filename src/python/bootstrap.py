@@ -155,7 +155,7 @@ class Signals:
 
     def __init__(self):
         self.signal, self.set_wakeup_fd = signal.signal, signal.set_wakeup_fd
-        # Other modules of nginx's may use more.
+        # Other nginx modules may use more.
         used = {number for number in signal.valid_signals() if signal.getsignal(number) is not signal.SIG_DFL}
         self.of_nginx = used | self.NGINX | self.CRASHES
         self.handled = set()
@@ -312,7 +312,7 @@ def plain_file(filelike):
         read = getattr(read, "__wrapped__", read)
     file = read.__self__ if type(read) is types.BuiltinMethodType and read.__name__ == "read" else None
     raw = file.raw if type(file) in BUFFERED else file
-    # An attribute of the raw file's own would be read in the place of its methods.
+    # An attribute of the raw file itself would hide its methods.
     if type(raw) is io.FileIO and not any(name.startswith("read") for name in vars(raw)):
         return file
     return None

@@ -31,7 +31,7 @@ fn read_some(exchange: &Arc<Exchange>, buffer: &mut [u8], position: u64, wanted:
     }
 }
 
-/// Appends so many zeros, if there is memory for them: how much is read is for the client to decide.
+/// Appends `count` zeros, if there is memory for them: the client decides how much is read.
 fn grow(bytes: &mut Vec<u8>, count: usize) -> io::Result<()> {
     bytes.try_reserve(count).map_err(|_| ErrorKind::OutOfMemory)?;
     bytes.resize(bytes.len() + count, 0);

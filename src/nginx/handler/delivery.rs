@@ -150,7 +150,7 @@ impl Context {
         }
     }
 
-    /// Goes on with the output after so many microseconds.
+    /// Goes on with the output after that many microseconds.
     pub(crate) fn look_again(&self, after: u64) {
         // SAFETY: as in go_on(); detach() takes it off the tree.
         unsafe {

@@ -27,13 +27,13 @@ enum Step {
     Block(u64),
 }
 
-/// Clients that submit a job each, and another one so long after the last has ended.
+/// Clients that each submit a job, and the next one `think` nanoseconds after the last has ended.
 #[derive(Clone, Debug)]
 struct Clients {
     count: usize,
     steps: Vec<Step>,
     think: u64,
-    /// A client leaves that has waited for so long.
+    /// How long a client waits before it leaves, in nanoseconds.
     patience: Option<u64>,
 }
 

@@ -145,7 +145,7 @@ impl World {
         self.turns.iter().for_each(Condvar::notify_all);
     }
 
-    /// Waits until the thread runs for the first time; false: the simulation has failed meanwhile.
+    /// Waits until the thread runs for the first time; false: the simulation has failed before.
     pub(super) fn begin(&self, number: usize) -> bool {
         let state = self.until_running(self.state(), number);
         state.failure.is_none()

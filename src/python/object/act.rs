@@ -75,7 +75,7 @@ impl<'py> Object<'py> {
     /// Fills a writable buffer such as a bytearray with what `read` gives, step by step, until that is less than it was
     /// asked for; or by one step alone. Returns the number of bytes.
     ///
-    /// Other threads may use the buffer meanwhile. So `read`, which runs without the interpreter, gets memory of its own.
+    /// Other threads may use the buffer at the same time. So `read`, which runs without the interpreter, gets memory of its own.
     pub(in crate::python) fn fill_buffer(
         &self,
         once: bool,
