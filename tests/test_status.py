@@ -9,7 +9,7 @@ import pytest
 from harness import config, http1
 from harness.gate import Gate
 from harness.script import fail, gate, give, play, send, start
-from harness.status import LOCATIONS, POOLS, Gains, ask, counts, metrics, pool, running, status, until_pool
+from harness.status import LOCATIONS, POOLS, Gains, counts, metrics, pool, running, status, until_pool
 from harness.waiting import until
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_a_server_at_rest(server):
 
 def test_what_runs_and_what_waits(server):
     with Gate(server, "busy") as closed:
-        asked = [ask(server, "/gate/busy") for _ in range(5)]
+        asked = [http1.ask(server, "/gate/busy") for _ in range(5)]
         closed.wait_entered(2)
         until_pool(server, busy=2, queued=3, requests=5)
         assert pool(server, "small")["busy"] == 0
@@ -69,9 +69,9 @@ def test_calls_that_fail(server):
 def test_a_full_queue_refuses(server):
     gains = Gains(server, "small")
     with Gate(server, "full") as closed:
-        asked = [ask(server, "/small/full")]
+        asked = [http1.ask(server, "/small/full")]
         closed.wait_entered(1)
-        asked.append(ask(server, "/small/full"))
+        asked.append(http1.ask(server, "/small/full"))
         until_pool(server, "small", busy=1, queued=1)
         assert http1.fetch(server, "/small/full").status == 503
     assert [connection.response().status for connection in asked] == [200, 200]
@@ -82,7 +82,7 @@ def test_a_full_queue_refuses(server):
 def test_a_call_that_waited_too_long(server):
     gains = Gains(server)
     with Gate(server, "late") as closed:
-        asked = [ask(server, "/gate/late") for _ in range(2)]
+        asked = [http1.ask(server, "/gate/late") for _ in range(2)]
         closed.wait_entered(2)
         assert http1.fetch(server, "/impatient/late").status == 503
         until_pool(server, busy=2, queued=0)
@@ -107,13 +107,13 @@ def test_calls_that_run_out_of_time(server, at, kind):
 def test_clients_that_leave(server):
     gains = Gains(server)
     with Gate(server, "left") as closed:
-        connection = ask(server, play(gate("left"), start(), give("x")))
+        connection = http1.ask(server, play(gate("left"), start(), give("x")))
         closed.wait_entered(1)
         connection.close()
         gains.become(requests=1, aborted=1)
     until_pool(server, busy=0)
     gains = Gains(server)
-    connection = ask(server, play(start(), send("x" * 1000, 100_000)))
+    connection = http1.ask(server, play(start(), send("x" * 1000, 100_000)))
     connection.head()
     connection.reset()
     gains.become(requests=1, aborted=1, status_2xx=1)
@@ -140,7 +140,7 @@ def test_times(server):
     bounds, numbers = zip(*times["buckets"])
     assert list(bounds) == sorted(bounds) and list(numbers) == sorted(numbers)
     with Gate(server, "wait") as closed:
-        asked = [ask(server, "/gate/wait") for _ in range(3)]
+        asked = [http1.ask(server, "/gate/wait") for _ in range(3)]
         closed.wait_entered(2)
         time.sleep(0.1)
     assert [connection.response().status for connection in asked] == [200] * 3
@@ -161,7 +161,7 @@ def test_active_calls_are_those_that_wait_or_run(server):
     gate = Gate(server, "active")
     active = lambda: http1.fetch(server, "/active").text  # noqa: E731
     with gate:
-        asked = [ask(server, "/gate/active") for _ in range(30)]
+        asked = [http1.ask(server, "/gate/active") for _ in range(30)]
         gate.wait_entered(2)
         until(lambda: active() == "30", "two run, and the others wait")
         asked.pop().close()
@@ -243,7 +243,7 @@ def test_methods(server, path):
 
 def test_it_is_told_while_every_thread_is_busy_and_costs_none(server):
     with Gate(server, "all") as closed:
-        asked = [ask(server, "/gate/all") for _ in range(20)]
+        asked = [http1.ask(server, "/gate/all") for _ in range(20)]
         closed.wait_entered(2)
         for _ in range(50):
             began = time.monotonic()

@@ -6,14 +6,14 @@ import signal
 from harness import config, http1
 from harness.gate import Gate
 from harness.script import give, play, start
-from harness.status import LOCATIONS, POOLS, ask, metrics, pool, running, status, until_pool
+from harness.status import LOCATIONS, POOLS, metrics, pool, running, status, until_pool
 from harness.waiting import until
 
 
 def test_all_workers_are_told_of_by_each(serve):
     server = running(serve(config.site(LOCATIONS, pool=POOLS), workers=3))
     with Gate(server, "each") as closed:
-        asked = [ask(server, "/gate/each") for _ in range(12)]
+        asked = [http1.ask(server, "/gate/each") for _ in range(12)]
         closed.wait_entered(2)
         until(lambda: pool(server)["busy"] + pool(server)["queued"] == 12, "all of them are told of")
         for _ in range(20):
@@ -40,7 +40,7 @@ def test_a_worker_that_is_stuck(serve):
         return sorted(worker["state"] for worker in status(server)["workers"])
 
     with Gate(server, "stuck") as closed:
-        connection = ask(server, "/gate/stuck")
+        connection = http1.ask(server, "/gate/stuck")
         closed.wait_entered(1)
         until(lambda: states() == ["running", "stuck"], "one of them is")
         stuck = {name: value for (name, labels), value in metrics(server).items() if name.endswith("_stuck") and value}
@@ -54,7 +54,7 @@ def test_a_worker_that_is_killed(serve):
     http1.fetch(server, play(start(), give("x")))
     until_pool(server, requests=1, busy=0)
     with Gate(server, "killed") as closed:
-        asked = [ask(server, "/gate/killed") for _ in range(3)]
+        asked = [http1.ask(server, "/gate/killed") for _ in range(3)]
         closed.wait_entered(2)
         until_pool(server, busy=2, queued=1)
         old = server.workers
@@ -76,7 +76,7 @@ def test_a_worker_that_imports(serve):
     server = serve(config.site(locations, pool=POOLS), main="env WSGI_TEST_DIR;", environ={"WSGI_TEST_DIR": "@DIR@"})
     with Gate(server, "import") as closed:
         closed.wait_entered()
-        call = ask(server, "/slow")
+        call = http1.ask(server, "/slow")
         until_pool(server, threads=0, busy=0, queued=1)
         assert status(server)["workers"][0]["state"] == "starting"
     assert call.response().text == "imported"

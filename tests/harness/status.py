@@ -79,12 +79,6 @@ class Gains:
         until(lambda: self.so_far() == wanted, f"{wanted}, and not {self.so_far()}")
 
 
-def ask(server, path, **options):
-    connection = http1.Connection(server.port)
-    connection.request(path, **options)
-    return connection
-
-
 def metrics(server):
     """The samples of /metrics as Prometheus's own parser reads them: {(name, labels): value}."""
     response = http1.fetch(server, "/metrics")
