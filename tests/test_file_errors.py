@@ -99,7 +99,9 @@ def test_without_a_length_the_connection_is_reset(server):
 
 
 def test_files_that_are_shorter_than_their_size_says(server):
-    for name, path in [("sys", "/sys/devices/system/cpu/online"), ("proc", "/proc/version")]:
+    sys_file = "/sys/devices/system/cpu/online"
+    # A container may lack /sys.
+    for name, path in [("proc", "/proc/version")] + [("sys", sys_file)] * os.path.exists(sys_file):
         os.symlink(path, server.dir / name)
         with open(path, "rb") as file:
             content = file.read()

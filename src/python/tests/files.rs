@@ -206,7 +206,9 @@ fn what_is_no_plain_file_is_read() {
         let reply = after(OK, &format!("return wrap({filelike})"));
         assert_eq!((range(&reply), reply.text()), (None, text.into()), "{filelike}");
     }
-    for path in ["/proc/version", "/sys/devices/system/cpu/online"] {
+    // A container may lack /sys.
+    let sys = Some("/sys/devices/system/cpu/online").filter(|path| std::path::Path::new(path).exists());
+    for path in std::iter::once("/proc/version").chain(sys) {
         let reply = after(OK, &format!("return wrap(open('{path}', 'rb'))"));
         assert_eq!((range(&reply), reply.text()), (None, std::fs::read_to_string(path).unwrap()), "{path}");
     }
