@@ -24,7 +24,7 @@ impl Task for Empty {
 }
 
 fn pool() -> Pool<Empty> {
-    Pool::new(Config { capacity: BATCH, ..Config::default() })
+    Pool::new(Config { capacity: BATCH, ..Config::default() }, |_| ())
 }
 
 /// Stops the pool after `left` jobs; no lock.

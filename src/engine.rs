@@ -66,14 +66,19 @@ impl Inline {
 
 impl Engine {
     /// Starts Python, and the pools' threads once the applications have been imported. Calls wait in the queues meanwhile.
-    /// `tallies`: where the threads of each pool count.
-    pub(crate) fn start(spec: Spec, news: Arc<News>, tallies: &'static [Tally]) -> io::Result<Self> {
+    /// `tallies`: where the threads of each pool count. They call `wake_later` to ask for a [`Self::wake`] within that time.
+    pub(crate) fn start(
+        spec: Spec,
+        news: Arc<News>,
+        tallies: &'static [Tally],
+        wake_later: impl Fn(Duration) + Clone + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         let turn = match spec.switch_interval {
             SwitchInterval::Auto => TURN,
             SwitchInterval::Fixed(interval) => Duration::from_micros(interval.into()).mul_f32(TURN_OF_INTERVAL),
         };
         let config = |pool: &spec::Pool| Config { capacity: pool.queue, turn, ..Config::default() };
-        let pools: Vec<Pool<Job>> = spec.pools.iter().map(|pool| Pool::new(config(pool))).collect();
+        let pools: Vec<Pool<Job>> = spec.pools.iter().map(|pool| Pool::new(config(pool), wake_later.clone())).collect();
         let kept_specs = spec.pools.clone();
         let (specs, queues) = (spec.pools.clone(), pools.clone());
         #[cfg(feature = "on-event-loop")]

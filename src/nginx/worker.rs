@@ -44,7 +44,7 @@ pub(crate) struct Worker {
     /// For ends of calls that their thread keeps quiet about.
     pub(crate) late_bell: Arc<Alarm>,
     /// For calls that wait behind one that has the turn.
-    pub(crate) look: Alarm,
+    pub(crate) look: Arc<Alarm>,
     /// Posted when calls have been submitted in this turn of the event loop.
     submitted: UnsafeCell<ngx_event_t>,
     pub(crate) accept: Accept,
@@ -99,8 +99,8 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
     if let Err(message) = wakers.into_iter().try_for_each(|file| waker::register(cycle, file)) {
         return log::alert(message);
     }
-    let (eventfd, late_bell) = (Arc::new(eventfd), Arc::new(late_bell));
-    let late = Arc::clone(&late_bell);
+    let (eventfd, late_bell, look) = (Arc::new(eventfd), Arc::new(late_bell), Arc::new(look));
+    let (late, for_pools) = (Arc::clone(&late_bell), Arc::clone(&look));
     let news = Arc::new(News::with_late_bell(bell(&eventfd), Box::new(move || late.set(LATE))));
     let log = thread_log::install(cycle, bell(&eventfd));
     // SAFETY: registers a function that lives for ever and that only does what is safe after fork().
@@ -111,7 +111,7 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
     let board: &'static Board = Box::leak(Box::new(Arc::clone(board)));
     board.start(place);
     let unused = unused_signals();
-    match Engine::start(spec, Arc::clone(&news), board.tallies(place)) {
+    match Engine::start(spec, Arc::clone(&news), board.tallies(place), move |after| for_pools.set(after)) {
         Ok(engine) => {
             // SAFETY: an event is a struct of pointers, integers and flags, for which zero is nginx's own start.
             let submitted = UnsafeCell::new(unsafe { std::mem::zeroed::<ngx_event_t>() });
@@ -248,7 +248,7 @@ impl Worker {
     /// Has threads come for the calls that wait, now and again as long as some do.
     pub(crate) fn wake_pools(&self) {
         if let Some(after) = self.engine.wake() {
-            self.look.set(after);
+            self.look.move_to(after);
         }
     }
 

@@ -1,6 +1,7 @@
 //! A pool of threads that share a lock: see README.md beside this file.
 #![forbid(unsafe_code)]
 
+mod asleep;
 mod clock;
 pub mod completions;
 mod injector;
@@ -135,8 +136,11 @@ impl<J: Task> fmt::Debug for Pool<J> {
 
 impl<J: Task> Pool<J> {
     /// A pool without threads. Each comes with [`Self::run_thread`].
-    pub fn new(config: Config) -> Self {
-        Self(Arc::new(Registry::new(&config)))
+    ///
+    /// Its threads call `wake_later` to ask for a [`Self::wake`] within that time. A request can be forgotten when
+    /// another one is pending, or [`Self::wake`] is called sooner.
+    pub fn new(config: Config, wake_later: impl Fn(Duration) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Registry::new(&config, Box::new(wake_later))))
     }
 
     /// Adds a job; never blocks. Hands it back when too many wait, or after [`Self::stop`].

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::asleep::{self, Tid};
 use super::clock::Clock;
 use super::panics::guarded;
 use super::queue::Queue;
@@ -16,16 +17,19 @@ pub(super) struct Registry<J> {
     clock: Clock,
     /// [`Config::turn`] in nanoseconds.
     turn: u64,
+    /// Asks for a [`Self::wake`] within that time.
+    wake_later: Box<dyn Fn(Duration) + Send + Sync>,
 }
 
 impl<J: Task> Registry<J> {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, wake_later: Box<dyn Fn(Duration) + Send + Sync>) -> Self {
         Self {
             queue: Queue::new(config.capacity),
             sleep: Sleep::new(config.has_lock, config.stall),
             stopped: AtomicBool::new(false),
             clock: Clock::new(),
             turn: nanoseconds(config.turn),
+            wake_later,
         }
     }
 
@@ -49,6 +53,14 @@ impl<J: Task> Registry<J> {
             return None;
         }
         again.map(Duration::from_nanos)
+    }
+
+    /// Has the event loop call [`Self::wake`] after that many nanoseconds at the latest.
+    #[inline]
+    fn owe_wake(&self, after: Option<u64>) {
+        if let Some(after) = after {
+            (self.wake_later)(Duration::from_nanos(after));
+        }
     }
 
     pub(super) fn forget(&self) {
@@ -85,11 +97,12 @@ impl<J: Task> Registry<J> {
     }
 
     pub(super) fn run_thread(this: &Arc<Self>, runner: &mut impl Runner<J>) {
-        let mut member = Member { registry: this, slot: Slot::new() };
+        let mut member = Member { registry: this, slot: Slot::new(), tid: asleep::current() };
         let (registry, parker) = (Arc::clone(this), Arc::clone(&member.slot.parker));
         runner.joined(Box::new(move || registry.sleep.notify(&parker)));
         loop {
-            this.sleep.rest(&mut member.slot, this.queue.waiting(), &this.stopped);
+            let (now, again) = (|| this.clock.now(), |after| this.owe_wake(Some(after)));
+            this.sleep.rest(&mut member.slot, this.queue.waiting(), &this.stopped, now, again);
             if this.is_stopped() {
                 break;
             }
@@ -102,6 +115,7 @@ impl<J: Task> Registry<J> {
 struct Member<'a, J: Task> {
     registry: &'a Registry<J>,
     slot: Slot,
+    tid: Tid,
 }
 
 impl<J: Task> Member<'_, J> {
@@ -145,18 +159,18 @@ impl<J: Task> Member<'_, J> {
     /// Runs jobs, attached, until none is left or the turn is over; detaches.
     fn turn(&mut self, first: J, began: u64, runner: &mut impl Runner<J>) {
         let Registry { queue, sleep, clock, .. } = self.registry;
-        sleep.turn.begin_job(began);
-        sleep.begin_turn(&mut self.slot, queue.waiting(), began);
+        sleep.turn.begin_job(began, self.tid);
+        self.registry.owe_wake(sleep.begin_turn(&mut self.slot, queue.waiting(), began));
         let (mut since, mut next) = (began, Some(first));
         while let Some(job) = next {
             guarded(|| runner.run(job));
             let now = clock.now();
             self.answer_notification(runner);
-            next = if self.is_turn_over(now) { None } else { queue.take() };
+            next = if self.is_turn_over(since, now) { None } else { queue.take() };
             let took = Duration::from_nanos(now - since);
             if next.is_some() {
                 since = now;
-                sleep.turn.begin_job(now);
+                sleep.turn.begin_job(now, self.tid);
             }
             guarded(|| runner.finished(next.is_some().then(|| queue.live()), took));
         }
@@ -172,11 +186,12 @@ impl<J: Task> Member<'_, J> {
         }
     }
 
-    /// After a stop, or when another thread has waited for the lock for a whole turn.
+    /// After a stop, or when another thread has waited for the lock for a whole turn, or has had it since this one began
+    /// its last job at `since`.
     #[inline]
-    fn is_turn_over(&self, now: u64) -> bool {
+    fn is_turn_over(&self, since: u64, now: u64) -> bool {
         let Registry { sleep, turn, .. } = self.registry;
-        self.registry.is_stopped() || sleep.turn.has_waited(*turn, now)
+        self.registry.is_stopped() || sleep.turn.has_waited(*turn, now) || sleep.has_lost_turn(since, now)
     }
 }
 
@@ -184,7 +199,7 @@ impl<J: Task> Member<'_, J> {
 impl<J: Task> Drop for Member<'_, J> {
     fn drop(&mut self) {
         let Registry { queue, sleep, clock, .. } = self.registry;
-        sleep.leave(&mut self.slot, queue.waiting(), clock.now());
+        self.registry.owe_wake(sleep.leave(&mut self.slot, queue.waiting(), clock.now()));
         if self.registry.is_stopped() {
             queue.clear();
         }

@@ -112,24 +112,44 @@ impl Sleep {
         counts.parked > 0 && counts.seeking < most
     }
 
+    /// Whether a thread is to seek the jobs that wait, and after how many nanoseconds to ask again at the latest, if at all.
+    /// `look`: as in [`Turn::wants_waiter`].
+    #[inline]
+    fn is_wanted(&self, counts: Counts, waiting: usize, now: impl FnOnce() -> u64, look: bool) -> (bool, Option<u64>) {
+        if waiting == 0 || counts.parked + counts.seeking == 0 {
+            // With all threads running, each takes a job as soon as its own has ended.
+            return (false, None);
+        }
+        let wanted = if self.has_lock { self.turn.wants_waiter(now(), look) } else { Ok(()) };
+        (wanted.is_ok() && self.is_short(counts, waiting), Some(wanted.err().unwrap_or(self.turn.stall())))
+    }
+
+    /// Whether the turn of the thread that began a job at `since` is over, since another one has had it meanwhile and goes
+    /// on. Two that were in the middle of a job each would take the lock from each other for ever.
+    #[inline]
+    pub(super) fn has_lost_turn(&self, since: u64, now: u64) -> bool {
+        self.has_lock && self.turn.is_anothers(since, now)
+    }
+
     /// Jobs have been counted and pushed, or still wait: wakes a thread for them unless one is on its way, or the thread
     /// that has the turn is about to take them.
     ///
     /// Returns after how many nanoseconds to ask again at the latest, if that is necessary.
     #[inline]
-    pub(super) fn wake(&self, waiting: &AtomicUsize, now: impl Fn() -> u64) -> Option<u64> {
+    pub(super) fn wake(&self, waiting: &AtomicUsize, now: impl FnOnce() -> u64) -> Option<u64> {
+        self.wake_if_wanted(waiting, now, true)
+    }
+
+    #[inline]
+    fn wake_if_wanted(&self, waiting: &AtomicUsize, now: impl FnOnce() -> u64, look: bool) -> Option<u64> {
         // Pairs with the fences in `rest` and `settle`: one of the two sides sees the other.
         fence(Ordering::SeqCst);
-        let (waiting, counts) = (waiting.load(Ordering::Relaxed), self.counts());
-        if waiting == 0 || counts.parked + counts.seeking == 0 {
-            // All threads run: each takes a job as soon as its own has ended.
-            return None;
-        }
-        let wanted = if self.has_lock { self.turn.wants_waiter(now()) } else { Ok(()) };
-        if wanted.is_ok() && self.is_short(counts, waiting) {
+        let waiting = waiting.load(Ordering::Relaxed);
+        let (wanted, again) = self.is_wanted(self.counts(), waiting, now, look);
+        if wanted {
             self.wake_one(waiting);
         }
-        Some(wanted.err().unwrap_or(self.turn.stall()))
+        again
     }
 
     #[cold]
@@ -146,16 +166,25 @@ impl Sleep {
         parker.unpark();
     }
 
-    /// Ends whatever the thread did and parks it until it is woken. Returns at once when jobs wait that nobody seeks,
-    /// when the thread has been notified, or after a stop. The thread then seeks.
-    pub(super) fn rest(&self, slot: &mut Slot, waiting: &AtomicUsize, stopped: &AtomicBool) {
+    /// Ends whatever the thread did and parks it until it is woken. Returns at once when jobs wait that nobody is about to
+    /// take, when the thread has been notified, or after a stop. The thread then seeks.
+    ///
+    /// `again`: after how many nanoseconds [`Self::wake`] is owed, if jobs wait meanwhile.
+    pub(super) fn rest(
+        &self,
+        slot: &mut Slot,
+        waiting: &AtomicUsize,
+        stopped: &AtomicBool,
+        now: impl FnOnce() -> u64,
+        again: impl FnOnce(u64),
+    ) {
         let mut state = lock(&self.state);
         state.shift(slot, Phase::Away);
         state.stack.push(Arc::clone(&slot.parker));
         self.publish(&state);
         // Either whoever adds a job from here on finds this thread parked, or the job is seen here.
         fence(Ordering::SeqCst);
-        let wanted = self.is_short(state.counts(), waiting.load(Ordering::Relaxed));
+        let (wanted, after) = self.is_wanted(state.counts(), waiting.load(Ordering::Relaxed), now, false);
         if wanted || slot.parker.is_notified() || stopped.load(Ordering::Relaxed) {
             state.stack.pop();
             state.shift(slot, Phase::Seeking);
@@ -163,31 +192,33 @@ impl Sleep {
             return;
         }
         drop(state);
+        after.map(again);
         slot.parker.park();
         // Whoever woke it has counted it.
         slot.phase = Phase::Seeking;
     }
 
     /// The thread has the lock and a job: its turn begins, and another one seeks if jobs are left and it is of use.
-    pub(super) fn begin_turn(&self, slot: &mut Slot, waiting: &AtomicUsize, now: u64) {
-        self.settle(slot, Phase::Running, waiting, now);
+    /// Returns what [`Self::wake`] does.
+    pub(super) fn begin_turn(&self, slot: &mut Slot, waiting: &AtomicUsize, now: u64) -> Option<u64> {
+        self.settle(slot, Phase::Running, waiting, now)
     }
 
-    /// The thread is gone for good, in whatever phase.
-    pub(super) fn leave(&self, slot: &mut Slot, waiting: &AtomicUsize, now: u64) {
+    /// The thread is gone for good, in whatever phase. Returns what [`Self::wake`] does.
+    pub(super) fn leave(&self, slot: &mut Slot, waiting: &AtomicUsize, now: u64) -> Option<u64> {
         if slot.phase == Phase::Seeking {
             self.turn.set_waiter(0);
         }
-        self.settle(slot, Phase::Away, waiting, now);
+        self.settle(slot, Phase::Away, waiting, now)
     }
 
-    fn settle(&self, slot: &mut Slot, to: Phase, waiting: &AtomicUsize, now: u64) {
+    fn settle(&self, slot: &mut Slot, to: Phase, waiting: &AtomicUsize, now: u64) -> Option<u64> {
         let mut state = lock(&self.state);
         state.shift(slot, to);
         self.publish(&state);
         drop(state);
         // Whoever added a job before the change may have counted on this thread: look after it.
-        let _ = self.wake(waiting, || now);
+        self.wake_if_wanted(waiting, || now, false)
     }
 
     /// Has this very thread come between two jobs, however many others seek: at once if it is parked.

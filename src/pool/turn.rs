@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::asleep::{Tid, is_asleep};
 use super::nanoseconds;
-use super::sync::{AtomicU64, Ordering};
+use super::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// How long a thread waits for the lock beside the running one after a job has let the lock go, in nanoseconds.
 ///
@@ -11,19 +12,16 @@ use super::sync::{AtomicU64, Ordering};
 /// tenth of the processor time of short jobs. Ten milliseconds of the one are worth one of the other.
 const OVERLAP: u64 = 10_000_000;
 
-/// How often a thread is woken to find out whether jobs let the lock go for less than a stall, in nanoseconds.
-///
-/// It costs two context switches each time.
-const PROBE: u64 = 50_000_000;
-
 /// The turn of one lock. Times are the pool's clock's; 0 is none.
 pub(super) struct Turn {
     /// When the thread that has the turn began its present job.
     since: AtomicU64,
+    /// The thread.
+    runs_on: AtomicU32,
     /// Until when a thread waits for the lock beside it.
     overlap_until: AtomicU64,
-    /// When that is next tried.
-    probe_at: AtomicU64,
+    /// When the thread that has the turn is next looked at.
+    sample_at: AtomicU64,
     /// When the thread that waits for the lock began to.
     waiter_since: AtomicU64,
     /// [`super::Config::stall`] in nanoseconds.
@@ -33,13 +31,21 @@ pub(super) struct Turn {
 impl Turn {
     pub(super) fn new(stall: Duration) -> Self {
         let none = || AtomicU64::new(0);
-        Self { since: none(), overlap_until: none(), probe_at: none(), waiter_since: none(), stall: nanoseconds(stall) }
+        Self {
+            since: none(),
+            runs_on: AtomicU32::new(0),
+            overlap_until: none(),
+            sample_at: none(),
+            waiter_since: none(),
+            stall: nanoseconds(stall),
+        }
     }
 
     /// The thread that has the lock begins a job: the turn is its.
     #[inline]
-    pub(super) fn begin_job(&self, now: u64) {
+    pub(super) fn begin_job(&self, now: u64, tid: Tid) {
         self.since.store(now, Ordering::Relaxed);
+        self.runs_on.store(tid, Ordering::Relaxed);
     }
 
     /// The thread whose last job began at `since` runs no more.
@@ -49,26 +55,42 @@ impl Turn {
         let _ = self.since.compare_exchange(since, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Whether a thread should wait for the lock if jobs wait. If not, the answer may change after that time.
+    /// Whether the turn has become another thread's since one began a job at `since`, and goes on without it.
     #[inline]
-    pub(super) fn wants_waiter(&self, now: u64) -> Result<(), u64> {
+    pub(super) fn is_anothers(&self, since: u64, now: u64) -> bool {
+        let current = self.since.load(Ordering::Relaxed);
+        let goes_on = || now.saturating_sub(current) < self.stall && !self.overlaps(now);
+        current != 0 && current != since && goes_on()
+    }
+
+    /// Jobs have been seen to let the lock go.
+    fn overlaps(&self, now: u64) -> bool {
+        now < self.overlap_until.load(Ordering::Relaxed)
+    }
+
+    /// Whether a thread should wait for the lock if jobs wait. If not, the answer may change after that time. `look`: see
+    /// whether the thread that has the turn sleeps. A pool's thread must not: one that waits for the lock behind it sleeps, too.
+    #[inline]
+    pub(super) fn wants_waiter(&self, now: u64, look: bool) -> Result<(), u64> {
         let held_for = match self.since.load(Ordering::Relaxed) {
             0 => return Ok(()),
             since => now.saturating_sub(since),
         };
-        if held_for >= self.stall || now < self.overlap_until.load(Ordering::Relaxed) || self.take_probe(now) {
+        if held_for >= self.stall || self.overlaps(now) || look && self.sleeps(now) {
             return Ok(());
         }
-        Err(self.stall - held_for)
+        // Calls that let the lock go do so early: the younger the job, the sooner it is looked at again.
+        Err(held_for.max(self.stall / 4).min(self.stall - held_for))
     }
 
-    /// Returns true once in each [`PROBE`].
-    fn take_probe(&self, now: u64) -> bool {
-        let due = now >= self.probe_at.load(Ordering::Relaxed);
-        if due {
-            self.probe_at.store(now.saturating_add(PROBE), Ordering::Relaxed);
+    /// Whether the thread that has the turn has been seen to sleep just now. It is looked at once in a quarter of a
+    /// stall: that costs the event loop 5 us.
+    fn sleeps(&self, now: u64) -> bool {
+        if now < self.sample_at.load(Ordering::Relaxed) {
+            return false;
         }
-        due
+        self.sample_at.store(now.saturating_add(self.stall / 4), Ordering::Relaxed);
+        is_asleep(self.runs_on.load(Ordering::Relaxed))
     }
 
     /// A thread has got the lock, though nobody was `forced` to give it up.
@@ -101,60 +123,88 @@ impl Turn {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use super::super::asleep::current;
     use super::*;
 
     const STALL: u64 = 1_000_000;
 
-    /// A turn after the first probe, in whose job since 1 nobody has seen the lock let go.
+    /// A turn in whose job since 1, of this very thread, nobody has seen the lock let go.
     fn begun() -> Turn {
         let turn = Turn::new(Duration::from_nanos(STALL));
-        turn.begin_job(1);
-        assert_eq!(turn.wants_waiter(1), Ok(()), "whether jobs let the lock go is tried at once");
+        turn.begin_job(1, current());
         turn
     }
 
     #[test]
     fn a_thread_comes_when_nobody_has_the_turn_or_it_stalls() {
         let turn = begun();
-        assert_eq!(turn.wants_waiter(1), Err(STALL));
-        assert_eq!(turn.wants_waiter(STALL), Err(1));
-        assert_eq!(turn.wants_waiter(STALL + 1), Ok(()));
-        turn.begin_job(STALL);
-        assert_eq!(turn.wants_waiter(STALL + 1), Err(STALL - 1));
+        assert_eq!(turn.wants_waiter(STALL, true), Err(1));
+        assert_eq!(turn.wants_waiter(STALL + 1, true), Ok(()));
+        turn.begin_job(STALL, current());
+        assert!(turn.wants_waiter(STALL + 1, true).is_err());
         turn.end(1);
-        assert!(turn.wants_waiter(STALL + 1).is_err(), "the turn is another thread's by now");
+        assert!(turn.wants_waiter(STALL + 1, true).is_err(), "the turn is another thread's by now");
         turn.end(STALL);
-        assert_eq!(turn.wants_waiter(STALL + 1), Ok(()));
+        assert_eq!(turn.wants_waiter(STALL + 1, true), Ok(()));
+    }
+
+    #[test]
+    fn a_job_is_looked_at_when_it_is_a_quarter_half_and_all_of_a_stall_old() {
+        let turn = begun();
+        let mut now = 1;
+        let mut ages = Vec::new();
+        while let Err(after) = turn.wants_waiter(now, true) {
+            now += after;
+            ages.push(now - 1);
+        }
+        assert_eq!(ages, [STALL / 4, STALL / 2, STALL]);
+    }
+
+    #[test]
+    fn a_turn_is_anothers_as_long_as_that_one_goes_on() {
+        let turn = begun();
+        assert!(!turn.is_anothers(1, 2));
+        turn.begin_job(10, 0);
+        assert!(turn.is_anothers(1, 10) && turn.is_anothers(1, 9 + STALL) && !turn.is_anothers(10, 11));
+        assert!(!turn.is_anothers(1, 10 + STALL), "it stalls");
+        turn.note_attached(11, false);
+        assert!(!turn.is_anothers(1, 12), "jobs let the lock go: there is room for several threads");
+        let turn = begun();
+        turn.end(1);
+        assert!(!turn.is_anothers(5, 6), "nobody's");
     }
 
     #[test]
     fn one_waits_for_a_while_after_a_job_has_let_the_lock_go() {
-        let turn = begun();
+        let (turn, awake) = (begun(), current());
         turn.note_attached(10, true);
-        assert!(turn.wants_waiter(11).is_err(), "it was made to: that says nothing");
+        assert!(turn.wants_waiter(11, true).is_err(), "it was made to: that says nothing");
         turn.note_attached(10, false);
         for now in [11, 9 + OVERLAP] {
-            turn.begin_job(now);
-            assert_eq!(turn.wants_waiter(now), Ok(()));
+            turn.begin_job(now, awake);
+            assert_eq!(turn.wants_waiter(now, true), Ok(()));
         }
-        turn.begin_job(10 + OVERLAP);
-        assert!(turn.wants_waiter(10 + OVERLAP).is_err());
+        turn.begin_job(10 + OVERLAP, awake);
+        assert!(turn.wants_waiter(10 + OVERLAP, true).is_err());
         turn.end(10 + OVERLAP);
         turn.note_attached(2 * OVERLAP, false);
-        turn.begin_job(2 * OVERLAP);
-        assert!(turn.wants_waiter(2 * OVERLAP).is_err(), "nobody had the turn");
+        turn.begin_job(2 * OVERLAP, awake);
+        assert!(turn.wants_waiter(2 * OVERLAP, true).is_err(), "nobody had the turn");
     }
 
     #[test]
-    fn it_is_tried_again_and_again() {
+    fn a_thread_that_sleeps_is_seen_when_it_is_looked_at() {
         let turn = begun();
-        for probe in 1..4 {
-            turn.begin_job(probe * PROBE);
-            assert!(turn.wants_waiter(probe * PROBE).is_err());
-            turn.begin_job(probe * PROBE + 1);
-            assert_eq!(turn.wants_waiter(probe * PROBE + 1), Ok(()));
-            assert!(turn.wants_waiter(probe * PROBE + 1).is_err());
+        for sample in 1..4 {
+            let now = sample * STALL;
+            turn.begin_job(now, 0); // a thread that cannot be looked at is taken for asleep
+            assert_eq!(turn.wants_waiter(now, true), Ok(()));
+            turn.begin_job(now + 1, 0);
+            assert!(turn.wants_waiter(now + 1, true).is_err(), "not again at once");
+            assert_eq!(turn.wants_waiter(now + STALL / 4, true), Ok(()));
         }
+        turn.begin_job(10 * STALL, current());
+        assert!(turn.wants_waiter(10 * STALL, true).is_err(), "this very thread is awake");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::exchange::spec::{LONG_SWITCH_INTERVAL as LONG, SwitchInterval as Sett
 /// In microseconds. Beside two calls that compute for 50 ms, hello's p50 is 2 ms, and the computing calls lose 6 %; an
 /// interval of 100 us would cost them 10 % (docs/performance.md).
 const SHORT: u32 = 500;
-/// How long the short interval lasts after the last short call that had to wait.
+/// How long the short interval lasts after the last short call that had to wait for a long one.
 const HOLD: Duration = Duration::from_millis(100);
 
 /// The interval of one interpreter.
@@ -23,11 +23,22 @@ pub(super) struct SwitchInterval {
     start: Instant,
     /// Until when the interval is short, in nanoseconds since `start`; 0: it is long.
     short_until: AtomicU64,
+    /// Number of calls that have begun in the interpreter.
+    calls: AtomicU64,
+}
+
+/// How a thread got the GIL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wait {
+    /// Its holder may have been made to drop it.
+    pub(super) forced: bool,
+    /// Most of the time a single call, or a thread of the application's own, had it.
+    behind_long: bool,
 }
 
 impl SwitchInterval {
     pub(super) fn new(setting: Setting) -> Self {
-        Self { setting, start: Instant::now(), short_until: AtomicU64::new(0) }
+        Self { setting, start: Instant::now(), short_until: AtomicU64::new(0), calls: AtomicU64::new(0) }
     }
 
     /// In microseconds.
@@ -39,32 +50,47 @@ impl SwitchInterval {
         self.short_until.load(Ordering::Relaxed) != 0
     }
 
-    /// Whether a thread that has waited for the GIL for that long may have got it because its holder was made to drop it.
-    pub(super) fn is_forced(&self, waited: Duration) -> bool {
-        waited >= Duration::from_micros(self.current().into()).mul_f32(0.9)
+    /// Number of calls that have begun so far.
+    #[inline]
+    pub(super) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
     }
 
-    /// A call has ended after `took`; its thread got the GIL by force, or not.
+    /// A call begins.
     #[inline]
-    pub(super) fn note_call(&self, py: Attached<'_>, functions: &Functions, forced: bool, took: Duration) {
-        if self.setting == Setting::Auto && (forced || self.is_short()) {
-            self.adapt(py, functions, forced && took < Duration::from_micros(SHORT.into()));
+    pub(super) fn begin_call(&self, _attached: Attached<'_>) {
+        // One thread at a time is attached: no update is lost.
+        self.calls.store(self.calls().wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// How a thread has got the GIL that has waited that long for it, since that many calls had begun.
+    #[inline]
+    pub(super) fn wait(&self, waited: Duration, calls: u64) -> Wait {
+        let interval = Duration::from_micros(self.current().into());
+        let forced = waited >= interval.mul_f32(0.9);
+        let holders = (self.calls().wrapping_sub(calls) as u32).saturating_add(1);
+        Wait { forced, behind_long: forced && waited >= holders * interval / 2 }
+    }
+
+    /// A call has ended after `took`, the first since its thread had to `wait`.
+    #[inline]
+    pub(super) fn note_call(&self, py: Attached<'_>, functions: &Functions, wait: Wait, took: Duration) {
+        if self.setting == Setting::Auto && (wait.behind_long || self.is_short()) {
+            self.adapt(py, functions, wait.behind_long && took < Duration::from_micros(SHORT.into()));
         }
     }
 
     #[cold]
-    fn adapt(&self, py: Attached<'_>, functions: &Functions, short_call_waited: bool) {
+    fn adapt(&self, py: Attached<'_>, functions: &Functions, short_behind_long: bool) {
         let now = self.start.elapsed().as_nanos() as u64;
-        if short_call_waited {
-            let until = now + HOLD.as_nanos() as u64;
-            if self.short_until.swap(until, Ordering::Relaxed) == 0 {
+        let until = self.short_until.load(Ordering::Relaxed);
+        if short_behind_long {
+            self.short_until.store(now + HOLD.as_nanos() as u64, Ordering::Relaxed);
+            if until == 0 {
                 change(py, functions, LONG, SHORT);
             }
-            return;
-        }
-        let until = self.short_until.load(Ordering::Relaxed);
-        let is_over = until != 0 && now >= until;
-        if is_over && self.short_until.compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        } else if until != 0 && now >= until {
+            self.short_until.store(0, Ordering::Relaxed);
             change(py, functions, SHORT, LONG);
         }
     }

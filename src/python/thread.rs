@@ -11,6 +11,7 @@ use super::call::{self, Kit};
 use super::closing::Summon;
 use super::interpreter::{Interpreter, Python};
 use super::object::Attached;
+use super::switch_interval::Wait;
 use super::{errors, role};
 use crate::exchange::Job;
 use crate::exchange::log::Level;
@@ -23,8 +24,10 @@ pub struct Thread {
     state: *mut ffi::PyThreadState,
     ident: u64,
     attached: bool,
-    /// It got the GIL because another thread was made to drop it, and has run no call since.
-    forced: bool,
+    /// How it has got the GIL, if it has run no call since.
+    wait: Wait,
+    /// How many calls had begun when it asked for the GIL.
+    calls: u64,
     kit: Kit,
     /// It stays on the thread that made it.
     here: PhantomData<*mut ()>,
@@ -48,8 +51,16 @@ impl Thread {
         // SAFETY: asks for the number of this very thread.
         let ident = unsafe { ffi::PyThread_get_thread_ident() };
         let interpreter = Arc::clone(interpreter);
-        let mut thread =
-            Self { interpreter, state, ident, attached: false, forced: false, kit: Kit::default(), here: PhantomData };
+        let mut thread = Self {
+            interpreter,
+            state,
+            ident,
+            attached: false,
+            wait: Wait::default(),
+            calls: 0,
+            kit: Kit::default(),
+            here: PhantomData,
+        };
         thread.prepare();
         thread
     }
@@ -75,6 +86,7 @@ impl Thread {
     pub fn attach(&mut self) {
         role::check();
         if !self.attached && !self.state.is_null() {
+            self.calls = self.interpreter.python.as_ref().map_or(0, |python| python.switch_interval.calls());
             // SAFETY: this thread's own state, which is not attached.
             unsafe { ffi::PyEval_RestoreThread(self.state) };
             self.attached = true;
@@ -85,19 +97,19 @@ impl Thread {
     /// force.
     #[inline]
     pub fn was_forced(&mut self, waited: Duration) -> bool {
-        let is_forced = |python: &Python| python.switch_interval.is_forced(waited);
-        self.forced = self.interpreter.python.as_ref().is_ok_and(is_forced);
-        self.forced
+        let wait = |python: &Python| python.switch_interval.wait(waited, self.calls);
+        self.wait = self.interpreter.python.as_ref().map_or_else(|_| Wait::default(), wait);
+        self.wait.forced
     }
 
     /// A call that [`Self::run`] has run took that long. The thread is attached.
     #[inline]
     pub fn note_call(&mut self, took: Duration) {
-        let forced = mem::take(&mut self.forced);
+        let wait = mem::take(&mut self.wait);
         if let (Ok(python), true) = (&self.interpreter.python, self.attached) {
             // SAFETY: attached, until after this function at least.
             let py = unsafe { Attached::assume() };
-            python.switch_interval.note_call(py, &python.functions, forced, took);
+            python.switch_interval.note_call(py, &python.functions, wait, took);
         }
     }
 
@@ -141,6 +153,7 @@ impl Thread {
         };
         // SAFETY: attached just now, until after this function at least.
         let py = unsafe { Attached::assume() };
+        python.switch_interval.begin_call(py);
         exchange.set_thread(self.ident);
         if exchange.was_interrupted() {
             py.interrupt(self.ident, python.request_timeout.get(py));

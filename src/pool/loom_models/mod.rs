@@ -70,7 +70,7 @@ struct Scene {
 impl Scene {
     fn new(config: Config, left: usize, meeting: usize) -> Arc<Self> {
         Arc::new(Self {
-            pool: Pool::new(config),
+            pool: Pool::new(config, |_| ()),
             gil: Gil::new(),
             left: AtomicUsize::new(left),
             met: Mutex::new(meeting),
@@ -262,7 +262,7 @@ fn stop_and_submit_at_once_leave_no_job_behind() {
     }
     explore(4, || {
         let alive = Arc::new(AtomicUsize::new(1));
-        let pool = Pool::new(Config::default());
+        let pool = Pool::new(Config::default(), |_| ());
         let stopper = thread::spawn({
             let pool = pool.clone();
             move || pool.stop()
@@ -289,15 +289,15 @@ fn naps(threads: usize, jobs: usize, has_lock: bool, stall: Duration, switches: 
                 thread::spawn(move || {
                     let mut slot = Slot::new();
                     loop {
-                        sleep.rest(&mut slot, &waiting, &stopped);
+                        sleep.rest(&mut slot, &waiting, &stopped, || 1, |_| ());
                         if stopped.load(Ordering::Relaxed) {
                             break;
                         }
                         let mut first = true;
                         while waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
-                            sleep.turn.begin_job(1);
+                            sleep.turn.begin_job(1, 0);
                             if std::mem::take(&mut first) {
-                                sleep.begin_turn(&mut slot, &waiting, 1);
+                                let _ = sleep.begin_turn(&mut slot, &waiting, 1);
                             }
                             if done.fetch_add(1, Ordering::Relaxed) == jobs - 1 {
                                 stopped.store(true, Ordering::Release);
@@ -306,7 +306,7 @@ fn naps(threads: usize, jobs: usize, has_lock: bool, stall: Duration, switches: 
                         }
                         sleep.turn.end(1);
                     }
-                    sleep.leave(&mut slot, &waiting, 1);
+                    let _ = sleep.leave(&mut slot, &waiting, 1);
                 })
             })
             .collect();

@@ -86,6 +86,11 @@ impl World {
         }
     }
 
+    /// Whether the thread waits, for the lock or for something else.
+    pub(super) fn is_asleep(&self, number: usize) -> bool {
+        self.state().lock.holder != Some(number)
+    }
+
     /// Lets the lock go, waits for that long, and takes it again.
     pub(super) fn block(&self, number: usize, time: u64) {
         self.release_lock(number);

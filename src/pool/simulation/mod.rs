@@ -46,6 +46,16 @@ impl Thread {
         })
     }
 
+    /// As [`super::asleep::current`].
+    pub(super) fn tid(&self) -> super::asleep::Tid {
+        self.number as super::asleep::Tid
+    }
+
+    /// As [`super::asleep::is_asleep`].
+    pub(super) fn is_asleep(&self, tid: super::asleep::Tid) -> bool {
+        self.world.is_asleep(tid as usize)
+    }
+
     /// As [`super::parker::Parker::park`].
     pub(super) fn park(&self) {
         self.world.park(self.number);

@@ -129,7 +129,6 @@ struct EventLoop<'a> {
     /// By the number of the job.
     states: Vec<Arc<AtomicU8>>,
     notify: Arc<Mutex<Vec<Notify>>>,
-    look_at: Option<u64>,
     ending: bool,
     running: usize,
 }
@@ -138,7 +137,7 @@ impl EventLoop<'_> {
     fn run(&mut self) {
         loop {
             let next = self.agenda.peek().map(|Reverse((at, _))| *at);
-            let until = next.into_iter().chain(self.look_at).min();
+            let until = next.into_iter().chain(self.world.state().alarm).min();
             if until.is_none() && self.running == 0 {
                 return;
             }
@@ -154,16 +153,16 @@ impl EventLoop<'_> {
         for client in ended {
             self.agenda.push(Reverse((now + self.clients[client].think, Event::Submit(client))));
         }
+        let mut wake = false; // as the worker does it: once for all that a turn brings
         while self.agenda.peek().is_some_and(|Reverse((at, _))| *at <= now) {
             let Some(Reverse((_, event))) = self.agenda.pop() else { break };
+            wake |= matches!(event, Event::Submit(_));
             self.handle(event, now);
         }
-        // As the worker does it: a timer that is set stays as it is.
-        if self.look_at.is_some_and(|at| at <= now) {
-            self.look_at = None;
-        }
-        if let Some(after) = self.pool.wake() {
-            self.look_at.get_or_insert(now + (after.as_nanos() as u64).max(1));
+        if wake | self.world.hear_alarm() {
+            if let Some(after) = self.pool.wake() {
+                self.world.set_alarm(after.as_nanos() as u64);
+            }
         }
     }
 
@@ -218,7 +217,8 @@ fn play(workload: &Workload) -> Result<(), String> {
     let bound = config.stall.as_nanos() as u64;
     let world = Arc::new(World::new(1 + threads + others.len(), *interval, bound, *seed));
     CURRENT.with(|current| *current.borrow_mut() = Some(Thread { world: Arc::clone(&world), number: 0 }));
-    let pool = Pool::new(config);
+    let for_pool = Arc::clone(&world);
+    let pool = Pool::new(config, move |after| for_pool.set_alarm(after.as_nanos() as u64));
     let notify = Arc::new(Mutex::new(Vec::new()));
     let mut handles = Vec::new();
     for number in 1..=*threads {
@@ -247,7 +247,6 @@ fn play(workload: &Workload) -> Result<(), String> {
         agenda,
         states: Vec::new(),
         notify,
-        look_at: None,
         ending: false,
         running: 0,
     };

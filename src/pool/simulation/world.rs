@@ -43,6 +43,8 @@ pub(super) struct Jobs {
 
 pub(super) struct State {
     pub(super) now: u64,
+    /// When the event loop is to wake the pool.
+    pub(super) alarm: Option<u64>,
     running: usize,
     steps: u64,
     dice: u64,
@@ -116,6 +118,7 @@ impl World {
         };
         let state = State {
             now: 0,
+            alarm: None,
             running: 0,
             steps: 0,
             dice: seed | 1,
@@ -230,6 +233,24 @@ impl World {
         state.threads[number].unparked = true;
         state.threads[number].place = Place::Awake;
         state.wake(number);
+    }
+
+    /// The event loop, number 0, is to wake the pool after that time. An alarm that is set stays as it is.
+    pub(super) fn set_alarm(&self, after: u64) {
+        let mut state = self.state();
+        let at = state.now + after.max(1);
+        let at = *state.alarm.get_or_insert(at);
+        if state.running != 0 {
+            let event_loop = &mut state.threads[0];
+            event_loop.wake_at = Some(event_loop.wake_at.map_or(at, |before| before.min(at)));
+        }
+    }
+
+    /// Whether the alarm has come; it can then be set again.
+    pub(super) fn hear_alarm(&self) -> bool {
+        let mut state = self.state();
+        let now = state.now;
+        state.alarm.take_if(|at| *at <= now).is_some()
     }
 
     /// The thread joins the pool.

@@ -5,7 +5,7 @@ mod cancel;
 mod policy;
 mod stress;
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle, ThreadId};
@@ -143,26 +143,36 @@ impl Runner<Call> for Hand {
     }
 }
 
-/// A pool, its lock, the threads started so far, and who looks at it while jobs wait.
+/// A pool, its lock, the threads started so far, and who wakes it later when it asks for that.
 struct Rig {
     pool: Pool<Call>,
     gil: Arc<Gil>,
     threads: Vec<JoinHandle<()>>,
-    looks: Option<JoinHandle<()>>,
-    ended: Arc<AtomicBool>,
+    later: Sender<Option<Duration>>,
+    alarm: Option<JoinHandle<()>>,
 }
 
 impl Rig {
     fn new(config: Config) -> Self {
-        let (pool, ended) = (Pool::new(config), Arc::new(AtomicBool::new(false)));
-        let (for_looks, until) = (pool.clone(), Arc::clone(&ended));
-        // As the event loop does it, but without waiting to be asked.
-        let looks = move || {
-            while !until.load(Ordering::SeqCst) {
-                thread::sleep(for_looks.wake().unwrap_or(Duration::from_millis(1)));
+        let (later, asked) = channel();
+        let for_pool = later.clone();
+        let pool = Pool::new(config, move |after| {
+            let _ = for_pool.send(Some(after));
+        });
+        let (for_alarm, again) = (pool.clone(), later.clone());
+        // As the event loop does it: an alarm that is set stays as it is.
+        let alarm = move || {
+            while let Ok(Some(after)) = asked.recv() {
+                thread::sleep(after);
+                if asked.try_iter().any(|after| after.is_none()) {
+                    break;
+                }
+                if let Some(after) = for_alarm.wake() {
+                    let _ = again.send(Some(after));
+                }
             }
         };
-        Self { pool, gil: Arc::default(), threads: Vec::new(), looks: Some(thread::spawn(looks)), ended }
+        Self { pool, gil: Arc::default(), threads: Vec::new(), later, alarm: Some(thread::spawn(alarm)) }
     }
 
     fn with_threads(threads: usize) -> Self {
@@ -194,7 +204,9 @@ impl Rig {
 
     fn submit_call(&self, call: Call) {
         self.pool.submit(call).expect("the queue is full");
-        let _ = self.pool.wake();
+        if let Some(after) = self.pool.wake() {
+            let _ = self.later.send(Some(after));
+        }
     }
 
     /// Stops the pool; every thread must return, and none by a panic.
@@ -209,13 +221,13 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
-        self.ended.store(true, Ordering::SeqCst);
-        self.looks.take().map(JoinHandle::join);
+        let _ = self.later.send(None);
+        self.alarm.take().map(JoinHandle::join);
     }
 }
 
 /// Polls until `condition` holds.
-fn eventually(what: &str, condition: impl Fn() -> bool) {
+pub(super) fn eventually(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !condition() {
         assert!(Instant::now() < deadline, "never: {what}");

@@ -1,5 +1,7 @@
 //! Who is woken, who keeps the lock, who hands it over.
 
+use std::sync::atomic::AtomicBool;
+
 use super::*;
 
 /// Starts `count` threads one after the other, so that they park in this order.
@@ -296,21 +298,81 @@ fn jobs_that_wait_after_many_short_ones_are_overlapped_at_once() {
 }
 
 #[test]
-fn another_look_is_owed_while_jobs_wait_and_a_thread_could_come() {
-    let pool = Pool::new(Config::default());
+fn another_wake_is_owed_while_jobs_wait_and_a_thread_could_come() {
+    let pool = Pool::new(Config::default(), |_| ());
     assert_eq!(pool.wake(), None);
     pool.submit(Call::new(|_| ())).unwrap();
     assert_eq!(pool.wake(), None, "there is no thread yet; one that joins looks by itself");
-    let rig = Rig::with_threads(1);
-    let (release, held) = channel::<()>();
+    for (threads, owed) in [(1, false), (2, true)] {
+        let rig = Rig::with_threads(threads);
+        eventually("all are parked", || rig.pool.stats().parked == threads);
+        let (release, held) = channel::<()>();
+        let (began, begun) = channel();
+        rig.submit(move |gil| {
+            began.send(()).unwrap();
+            let _ = gil; // which it keeps
+            held.recv().unwrap();
+        });
+        receive(&begun, 1);
+        rig.submit(|_| ());
+        assert_eq!(rig.pool.wake().is_some(), owed, "of {threads} threads");
+        release.send(()).unwrap();
+        rig.finish();
+    }
+}
+
+#[test]
+fn of_two_threads_in_the_middle_of_a_job_one_goes_on() {
+    // The first job is made to give the lock up in its middle, as CPython makes one. The thread that then has the turn
+    // goes on with the jobs that wait; the first parks when its own is done.
+    let config = Config { stall: Duration::from_millis(500), turn: Duration::from_secs(5), ..Config::default() };
+    let mut rig = Rig::new(config);
+    let (forced, threads) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+    for _ in 0..2 {
+        rig.start_with(Forced(Hand(Arc::clone(rig.gil())), Arc::clone(&forced)));
+    }
+    eventually("both are parked", || rig.pool.stats().parked == 2);
     let (began, begun) = channel();
+    let other = Arc::clone(&threads);
     rig.submit(move |gil| {
         began.send(()).unwrap();
-        gil.without(|| held.recv().unwrap());
+        gil.without(|| eventually("another job has begun", || !other.lock().unwrap().is_empty()));
     });
     receive(&begun, 1);
-    rig.submit(|_| ());
-    assert_eq!(rig.pool.wake(), None, "its only thread takes the next job itself");
-    release.send(()).unwrap();
+    forced.store(true, Ordering::SeqCst);
+    let (sender, receiver) = channel();
+    for number in 0..20 {
+        let (sender, threads) = (sender.clone(), Arc::clone(&threads));
+        rig.submit(move |gil| {
+            threads.lock().unwrap().push(thread::current().id());
+            if number == 0 {
+                eventually("the first job's thread waits for the lock", || gil.in_line() > 0);
+                gil.without(|| eventually("it has the lock", || gil.in_line() == 0));
+            }
+            sender.send(()).unwrap();
+        });
+    }
+    receive(&receiver, 20);
+    let threads = threads.lock().unwrap();
+    assert!(threads.iter().all(|thread| *thread == threads[0]), "{threads:?}");
+    drop(threads);
     rig.finish();
+}
+
+/// A thread that says that another was made to give it the lock, once that is set.
+struct Forced(Hand, Arc<AtomicBool>);
+
+impl Runner<Call> for Forced {
+    fn attach(&mut self) {
+        self.0.attach();
+    }
+    fn was_forced(&mut self, _: Duration) -> bool {
+        self.1.load(Ordering::SeqCst)
+    }
+    fn detach(&mut self) {
+        self.0.detach();
+    }
+    fn run(&mut self, call: Call) {
+        self.0.run(call);
+    }
 }
