@@ -45,7 +45,7 @@ def read_options(arguments):
     parser.add_argument("--stream-mib", type=int, default=256)
     parser.add_argument("--upload-mib", type=int, default=64)
     parser.add_argument("--out", type=Path, default=paths.ROOT / "target" / "bench")
-    parser.add_argument("--docs", action="store_true", help="put the results into docs/performance.md too")
+    parser.add_argument("--docs", action="store_true", help="put the results into docs/benchmarks.md too")
     options = parser.parse_args(arguments)
     options.parts = [word for word in options.only.split(",") if word] or list(PARTS)
     unknown = [part for part in options.parts if part not in PARTS]

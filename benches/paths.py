@@ -6,6 +6,6 @@ from pathlib import Path
 BENCHES = Path(__file__).resolve().parent
 ROOT = BENCHES.parent
 APPS = BENCHES / "apps"
-DOCS = ROOT / "docs" / "performance.md"
+DOCS = ROOT / "docs" / "benchmarks.md"
 
 sys.path.insert(0, str(ROOT / "tests"))

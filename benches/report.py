@@ -108,11 +108,11 @@ def write(directory, findings, head):
 
 
 def put_in_docs(findings, head, plot=None):
-    """Replaces what stands between the part's markers in docs/performance.md, or appends both."""
+    """Replaces what stands between the part's markers in docs/benchmarks.md, or appends both."""
     begin, end = f"<!-- bench:{findings.part} begin -->", f"<!-- bench:{findings.part} end -->"
     picture = [f"![{findings.part}]({plot})", ""] if plot else []
     block = "\n".join([begin, "", head, "", *picture, findings.markdown(), end])
-    text = DOCS.read_text() if DOCS.exists() else "# Performance\n"
+    text = DOCS.read_text() if DOCS.exists() else "# Benchmarks\n"
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.S)
     if pattern.search(text):
         text = pattern.sub(lambda _: block, text)

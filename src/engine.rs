@@ -254,7 +254,7 @@ impl Runner<Job> for Executor {
 
     fn finished(&mut self, left: Option<usize>, took: Duration) {
         self.tally.over();
-        self.thread.note_call(took);
+        self.thread.note_call();
         self.quiet += 1;
         if is_due(self.quiet, left, took) {
             self.quiet = 0;

@@ -13,22 +13,77 @@ use smallvec::SmallVec;
 use super::conf::LocConf;
 use super::log;
 use super::spool::Spool;
+use crate::exchange::now;
 use crate::exchange::response::{COST, Chunk, Part};
 
 /// How many bytes of memory nginx is given at once, of a response that may go to disk. What nginx has been given stays in
 /// memory until the client has taken it, so this much of a response does, however slow the client is. Only [`Pinned`] memory
 /// may be more.
-pub(super) const AT_ONCE: u64 = 128 << 10;
+pub(super) const AT_ONCE: u64 = 64 << 10;
 
 /// Largest number of bytes of one response that go to disk in one turn of the event loop.
 const SPOOLED_AT_ONCE: u64 = 512 << 10;
 
 /// How many bytes may be [`Pinned`] in this process.
-const MOST_PINNED: u64 = 32 << 20;
+const MOST_PINNED: u64 = 16 << 20;
+
+/// With so many bytes in the backlogs of this process, the event loop does nothing but move them to disk, if it must.
+const MOST_HELD: u64 = 16 << 20;
 
 thread_local! {
-    /// How many are; of the event loop.
+    /// How many bytes are pinned; of the event loop.
     static PINNED: Cell<u64> = const { Cell::new(0) };
+    /// How many bytes are in backlogs; of the event loop.
+    static HELD: Cell<u64> = const { Cell::new(0) };
+    /// When bytes may be moved to disk again; [`now`]'s microseconds.
+    static NEXT_STEP: Cell<u64> = const { Cell::new(0) };
+    /// How many responses have been put off since bytes were moved last.
+    static PUT_OFF: Cell<u64> = const { Cell::new(0) };
+}
+
+/// After how many microseconds to ask again whether bytes may be moved to disk; `None`: they may. The event loop spends half
+/// of its time on that at most, but for [`MOST_HELD`]: it has other clients.
+pub(super) fn spool_after() -> Option<u64> {
+    if now() >= NEXT_STEP.get() {
+        return None;
+    }
+    // The more of them ask, the later each comes again: to ask costs time, too.
+    PUT_OFF.set(PUT_OFF.get() + 1);
+    Some(PUT_OFF.get() / 4 * 1_000)
+}
+
+/// Bytes have been moved to disk since `began`.
+fn note_step(began: u64) {
+    let end = now();
+    NEXT_STEP.set(end + rest_after(end - began, HELD.get()));
+    PUT_OFF.set(0);
+}
+
+/// How long the next step has to wait after one that took `step`, with `held` bytes in backlogs.
+fn rest_after(step: u64, held: u64) -> u64 {
+    step.saturating_mul(MOST_HELD.saturating_sub(held)) / MOST_HELD
+}
+
+/// How much of the application's window is in a backlog, in bytes.
+#[derive(Default)]
+struct Held(u64);
+
+impl Held {
+    fn add(&mut self, bytes: u64) {
+        self.0 += bytes;
+        HELD.set(HELD.get() + bytes);
+    }
+
+    fn sub(&mut self, bytes: u64) {
+        self.0 -= bytes;
+        HELD.set(HELD.get() - bytes);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.sub(self.0);
+    }
 }
 
 /// Memory that stays as long as a slow client pleases. It saves copies and system calls, so fast clients' responses have it as
@@ -135,8 +190,8 @@ impl Piece {
 #[derive(Default)]
 pub(super) struct Backlog {
     pieces: VecDeque<Piece>,
-    /// How much of the window they take, in bytes.
-    held: u64,
+    /// How much of the window they take.
+    held: Held,
     spool: Option<Spool>,
     /// There can be no spool, or its disk is full: the thread waits from then on.
     spool_failed: bool,
@@ -149,7 +204,7 @@ impl Backlog {
 
     /// How much of the window it takes, in bytes.
     pub(super) fn held(&self) -> u64 {
-        self.held
+        self.held.0
     }
 
     /// The file that pieces may be in.
@@ -170,12 +225,12 @@ impl Backlog {
         if let Some(Piece { body: Body::Part(last), held }) = self.pieces.back_mut() {
             if last.absorb(&part) {
                 *held += part.length();
-                self.held += part.length();
+                self.held.add(part.length());
                 return COST;
             }
         }
         let piece = Piece::new(part);
-        self.held += piece.held;
+        self.held.add(piece.held);
         self.pieces.push_back(piece);
         0
     }
@@ -197,7 +252,7 @@ impl Backlog {
                 }
             }
             in_memory += piece.in_memory();
-            self.held -= piece.held;
+            self.held.sub(piece.held);
             taken.push(piece);
         }
         taken
@@ -205,7 +260,7 @@ impl Backlog {
 
     /// Takes all of them.
     pub(super) fn take_all(&mut self) -> SmallVec<[Piece; 1]> {
-        self.held = 0;
+        self.held.sub(self.held.0);
         self.pieces.drain(..).collect()
     }
 
@@ -221,6 +276,7 @@ impl Backlog {
     /// # Safety
     /// `r` must be the live request that this belongs to, and `location` its configuration.
     pub(super) unsafe fn spool(&mut self, r: *mut ngx_http_request_t, location: &LocConf) -> u64 {
+        let began = now();
         let room = self.room(location).min(SPOOLED_AT_ONCE);
         let start = self.pieces.iter().position(|piece| piece.in_memory() > 0).unwrap_or(self.pieces.len());
         let mut rest = self.pieces.split_off(start);
@@ -244,7 +300,8 @@ impl Backlog {
             }
         };
         self.pieces.append(&mut rest);
-        self.held -= freed;
+        self.held.sub(freed);
+        note_step(began);
         freed
     }
 
@@ -286,4 +343,31 @@ fn take_memory(pieces: &mut VecDeque<Piece>, most: u64) -> (Vec<Piece>, u64) {
         }
     }
     (taken, length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moving_to_disk_takes_half_of_the_time_and_all_of_it_when_much_waits() {
+        assert_eq!(rest_after(1_000, 0), 1_000);
+        assert_eq!(rest_after(1_000, MOST_HELD / 4), 750);
+        assert_eq!(rest_after(1_000, MOST_HELD), 0);
+        assert_eq!(rest_after(1_000, 2 * MOST_HELD), 0);
+    }
+
+    #[test]
+    fn what_is_held_is_counted_until_it_is_taken_or_dropped() {
+        let chunk = || Part::Chunk(Chunk::Owned(vec![0; 100_000]));
+        let before = HELD.get();
+        let mut backlog = Backlog::default();
+        backlog.add(chunk());
+        backlog.add(chunk());
+        assert_eq!(HELD.get() - before, 2 * (100_000 + COST));
+        let taken = backlog.take(60_000, Some(60_000));
+        assert_eq!(HELD.get() - before, 2 * (100_000 + COST) - 60_000);
+        drop((taken, backlog));
+        assert_eq!(HELD.get(), before);
+    }
 }

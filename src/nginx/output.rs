@@ -10,7 +10,7 @@ use std::ptr;
 use nginx_sys::*;
 use smallvec::SmallVec;
 
-use super::backlog::{AT_ONCE, Backlog, Body, Piece, Pinned};
+use super::backlog::{AT_ONCE, Backlog, Body, Piece, Pinned, spool_after};
 use super::conf::LocConf;
 use super::ffi::{ERROR, wsgi_buf_size};
 use super::file;
@@ -319,8 +319,9 @@ unsafe fn relieve(r: *mut ngx_http_request_t, context: &Context, location: &LocC
     let mut goes_on = out.pending.is_empty() && !out.backlog.is_empty();
     if context.buffering() && !out.pending.is_empty() && (out.ending || exchange.is_full()) {
         let since = *out.stalled.get_or_insert_with(now);
-        if now() - since < PATIENCE {
-            return context.look_again(PATIENCE);
+        let wait = if now() - since < PATIENCE { Some(PATIENCE) } else { spool_after() };
+        if let Some(wait) = wait {
+            return context.look_again(wait);
         }
         // SAFETY: as the caller vouches.
         let freed = unsafe { out.backlog.spool(r, location) };

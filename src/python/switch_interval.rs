@@ -12,7 +12,7 @@ use super::object::Attached;
 use crate::exchange::spec::{LONG_SWITCH_INTERVAL as LONG, SwitchInterval as Setting};
 
 /// In microseconds. Beside two calls that compute for 50 ms, hello's p50 is 2 ms, and the computing calls lose 6 %; an
-/// interval of 100 us would cost them 10 % (docs/performance.md).
+/// interval of 100 us would cost them 10 % (docs/benchmarks.md).
 const SHORT: u32 = 500;
 /// How long the short interval lasts after the last short call that had to wait for a long one.
 const HOLD: Duration = Duration::from_millis(100);
@@ -32,8 +32,16 @@ pub(super) struct SwitchInterval {
 pub(super) struct Wait {
     /// Its holder may have been made to drop it.
     pub(super) forced: bool,
-    /// Most of the time a single call, or a thread of the application's own, had it.
-    behind_long: bool,
+    /// Most of the time a single call, or a thread of the application's own, had it: the thread's processor time by then.
+    behind_long: Option<Duration>,
+}
+
+/// How long the calling thread has computed.
+fn processor_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: fills the struct.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
 impl SwitchInterval {
@@ -69,14 +77,16 @@ impl SwitchInterval {
         let interval = Duration::from_micros(self.current().into());
         let forced = waited >= interval.mul_f32(0.9);
         let holders = (self.calls().wrapping_sub(calls) as u32).saturating_add(1);
-        Wait { forced, behind_long: forced && waited >= holders * interval / 2 }
+        let behind_long = forced && waited >= holders * interval / 2;
+        Wait { forced, behind_long: behind_long.then(processor_time) }
     }
 
-    /// A call has ended after `took`, the first since its thread had to `wait`.
+    /// A call has ended, the first since its thread had to `wait`.
     #[inline]
-    pub(super) fn note_call(&self, py: Attached<'_>, functions: &Functions, wait: Wait, took: Duration) {
-        if self.setting == Setting::Auto && (wait.behind_long || self.is_short()) {
-            self.adapt(py, functions, wait.behind_long && took < Duration::from_micros(SHORT.into()));
+    pub(super) fn note_call(&self, py: Attached<'_>, functions: &Functions, wait: Wait) {
+        if self.setting == Setting::Auto && (wait.behind_long.is_some() || self.is_short()) {
+            let is_short = |before| processor_time() - before < Duration::from_micros(SHORT.into());
+            self.adapt(py, functions, wait.behind_long.is_some_and(is_short));
         }
     }
 

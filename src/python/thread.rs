@@ -102,14 +102,14 @@ impl Thread {
         self.wait.forced
     }
 
-    /// A call that [`Self::run`] has run took that long. The thread is attached.
+    /// A call that [`Self::run`] has run is over. The thread is attached.
     #[inline]
-    pub fn note_call(&mut self, took: Duration) {
+    pub fn note_call(&mut self) {
         let wait = mem::take(&mut self.wait);
         if let (Ok(python), true) = (&self.interpreter.python, self.attached) {
             // SAFETY: attached, until after this function at least.
             let py = unsafe { Attached::assume() };
-            python.switch_interval.note_call(py, &python.functions, wait, took);
+            python.switch_interval.note_call(py, &python.functions, wait);
         }
     }
 
