@@ -225,8 +225,8 @@ struct Executor {
 }
 
 impl Runner<Job> for Executor {
-    fn joined(&mut self, notify: python::Summon) {
-        self.thread.set_summon(notify);
+    fn joined(&mut self, notify: python::Notify) {
+        self.thread.set_notify(notify);
     }
 
     fn notified(&mut self) {

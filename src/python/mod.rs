@@ -34,7 +34,7 @@ mod tests;
 mod thread;
 mod virtualenv;
 
-pub use closing::Summon;
+pub use closing::Notify;
 pub use init::version;
 pub use interpreter::{Interpreter, unreadable_python};
 pub use main_thread::{BuildInfo, Main, Spawn};

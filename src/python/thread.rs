@@ -8,7 +8,7 @@ use std::{mem, ptr};
 use pyo3_ffi as ffi;
 
 use super::call::{self, Kit};
-use super::closing::Summon;
+use super::closing::Notify;
 use super::interpreter::{Interpreter, Python};
 use super::object::Attached;
 use super::switch_interval::Wait;
@@ -123,12 +123,12 @@ impl Thread {
         }
     }
 
-    /// Names who has this thread call [`Self::close_sent`] when there is something to close.
-    pub fn set_summon(&mut self, summon: Summon) {
-        self.kit.closings.borrow_mut().set_summon(summon);
+    /// Sets how this thread is made to call [`Self::close_sent`] when there is something to close.
+    pub fn set_notify(&mut self, notify: Notify) {
+        self.kit.closings.borrow_mut().set_notify(notify);
     }
 
-    /// Closes the responses whose files nginx has done with. The thread is attached.
+    /// Closes the responses whose files nginx has finished with. The thread is attached.
     pub fn close_sent(&mut self) {
         if let (Ok(python), true) = (&self.interpreter.python, self.attached) {
             // SAFETY: attached, until after this function at least.
@@ -172,7 +172,7 @@ impl Thread {
 }
 
 fn close_due(py: Attached<'_>, python: &Python, kit: &Kit) {
-    // What is closed may be long about it, and may be told of others meanwhile.
+    // Closing may take long, and other responses may become due meanwhile.
     let due = kit.closings.borrow_mut().due();
     due.into_iter().for_each(|unclosed| call::close_sent(py, python, unclosed));
 }
