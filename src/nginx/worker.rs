@@ -15,12 +15,12 @@ use nginx_sys::*;
 
 use super::accept::Accept;
 use super::alarm::Alarm;
-use super::board::{self, Board};
 use super::ffi::{guard, wsgi_close_connections};
 use super::gil::Gil;
 use super::handler::Context;
 use super::leaving::Leaving;
 use super::overdue::Overdue;
+use super::scoreboard::{self, Scoreboard};
 use super::status::Report;
 use super::thread_log::{self, Logs};
 use super::{conf, descriptors, log, waker};
@@ -54,9 +54,9 @@ pub(crate) struct Worker {
     pub(crate) overdue: Overdue,
     pub(crate) gil: Gil,
     pub(crate) leaving: Leaving,
-    board: &'static Board,
-    /// This worker's place on it.
-    place: usize,
+    scoreboard: &'static Scoreboard,
+    /// This worker's slot on it.
+    slot: usize,
     /// As configured.
     pub(crate) pools: Vec<spec::Pool>,
     /// Second of the last line about refused requests, and how many have not been told of since.
@@ -88,9 +88,9 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
     leave_children_to_the_application();
 
     let mut spec = main.spec.clone();
-    let workers = (worker_processes(cycle) as usize).min(board::WORKERS);
+    let workers = (worker_processes(cycle) as usize).min(scoreboard::WORKERS);
     // SAFETY: written by nginx before a process starts its modules.
-    let place = unsafe { ngx_worker };
+    let slot = unsafe { ngx_worker };
     spec.multiprocess = workers > 1;
     let (Some(eventfd), Some(late_bell), Some(look)) = (eventfd(), Alarm::new(), Alarm::new()) else {
         return log::alert("eventfd() or timerfd_create() failed: no application will be served");
@@ -106,17 +106,17 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
     // SAFETY: registers a function that lives for ever and that only does what is safe after fork().
     unsafe { libc::pthread_atfork(None, None, Some(forked)) };
     let (pools, gil) = (spec.pools.clone(), Gil::new(main.gil_timeout(), spec.switch_interval.longest()));
-    let Some(board) = &main.board else { return };
+    let Some(scoreboard) = &main.scoreboard else { return };
     // A process without a master destroys the configuration when it reads it anew; its threads go on to count.
-    let board: &'static Board = Box::leak(Box::new(Arc::clone(board)));
-    board.start(place);
+    let scoreboard: &'static Scoreboard = Box::leak(Box::new(Arc::clone(scoreboard)));
+    scoreboard.start(slot);
     let unused = unused_signals();
-    match Engine::start(spec, Arc::clone(&news), board.tallies(place), move |after| for_pools.set(after)) {
+    match Engine::start(spec, Arc::clone(&news), scoreboard.tallies(slot), move |after| for_pools.set(after)) {
         Ok(engine) => {
             // SAFETY: an event is a struct of pointers, integers and flags, for which zero is nginx's own start.
             let submitted = UnsafeCell::new(unsafe { std::mem::zeroed::<ngx_event_t>() });
             let overdue = Overdue::new(pools.len(), cycle.log);
-            let accept = Accept::new(&board.places()[..workers], place, pools.len(), cycle.log);
+            let accept = Accept::new(&scoreboard.slots()[..workers], slot, pools.len(), cycle.log);
             let worker = Worker {
                 engine,
                 news,
@@ -130,8 +130,8 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
                 overdue,
                 gil,
                 leaving: Leaving::new(cycle.log),
-                board,
-                place,
+                scoreboard,
+                slot,
                 pools,
                 refusals: Cell::new((0, 0)),
             };
@@ -285,12 +285,12 @@ impl Worker {
 
     /// The numbers of `pool` in this worker.
     pub(crate) fn tally(&self, pool: usize) -> &'static Tally {
-        &self.board.tallies(self.place)[pool]
+        &self.scoreboard.tallies(self.slot)[pool]
     }
 
     /// What all workers of the cycle are at and have done.
     pub(crate) fn report(&self) -> Report<'_> {
-        Report::of(&self.pools, self.accept.places(), |place| self.board.tallies(place))
+        Report::of(&self.pools, self.accept.slots(), |slot| self.scoreboard.tallies(slot))
     }
 
     /// How many calls wait in the queue of `pool`.

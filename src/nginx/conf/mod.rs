@@ -15,9 +15,9 @@ use std::sync::Arc;
 
 use nginx_sys::*;
 
-use super::board::Board;
 use super::ffi::{ERROR, UNSET, copy_to_pool, guard, pool_box};
 use super::module::ngx_http_wsgi_module;
+use super::scoreboard::Scoreboard;
 use super::setting::Settings;
 use super::status::Format;
 use crate::exchange::spec;
@@ -43,7 +43,7 @@ pub(crate) struct MainConf {
     /// What the passes come to; made by [`resolve`].
     pub(crate) spec: spec::Spec,
     /// What the workers tell each other; made by [`resolve`] where there is a `wsgi_pass`.
-    pub(crate) board: Option<Arc<Board>>,
+    pub(crate) scoreboard: Option<Arc<Scoreboard>>,
     /// The index of `$document_root`, for `ngx_http_get_indexed_variable()`.
     pub(crate) document_root: ngx_uint_t,
 }
@@ -164,7 +164,7 @@ pub(crate) unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_
         gil_timeout: UNSET,
         passes: Vec::new(),
         spec: spec::Spec::default(),
-        board: None,
+        scoreboard: None,
         document_root: 0,
     };
     // SAFETY: nginx hands a valid `cf`.

@@ -10,7 +10,7 @@ pub(super) fn render(report: &Report<'_>) -> String {
         json!({
             "worker": worker.number,
             "pid": worker.pid,
-            "state": worker.state(),
+            "state": worker.state_name(),
             "started": worker.started,
             "starts": worker.starts,
             "pools": pools(&worker.pools),
