@@ -10,8 +10,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::exchange::log::{self, Level, Origin};
+use crate::exchange::metrics::PoolMetrics;
 use crate::exchange::spec::{self, Spec, SwitchInterval};
-use crate::exchange::tally::Tally;
 use crate::exchange::{Exchange, Job, News};
 use crate::pool::{Config, Pool, Runner};
 use crate::python::{self, BuildInfo, Interpreter, Main, Probe, Thread};
@@ -35,7 +35,7 @@ pub(crate) struct Engine {
     pools: Vec<Pool<Job>>,
     specs: Vec<spec::Pool>,
     news: Arc<News>,
-    tallies: &'static [Tally],
+    metrics: &'static [PoolMetrics],
     python: RefCell<Main>,
     probe: Probe,
     #[cfg(feature = "on-event-loop")]
@@ -66,11 +66,11 @@ impl Inline {
 
 impl Engine {
     /// Starts Python, and the pools' threads once the applications have been imported. Calls wait in the queues meanwhile.
-    /// `tallies`: where the threads of each pool count. They call `wake_later` to ask for a [`Self::wake`] within that time.
+    /// The threads count in `metrics`, indexed by pool, and call `wake_later` to ask for a [`Self::wake`] within that time.
     pub(crate) fn start(
         spec: Spec,
         news: Arc<News>,
-        tallies: &'static [Tally],
+        metrics: &'static [PoolMetrics],
         wake_later: impl Fn(Duration) + Clone + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let turn = match spec.switch_interval {
@@ -96,9 +96,9 @@ impl Engine {
                 let record = format!("nobody watches over the GIL: {error}");
                 log::write(Level::Alert, Origin::default(), record.as_bytes());
             }
-            let pools = specs.iter().zip(&queues).zip(tallies);
+            let pools = specs.iter().zip(&queues).zip(metrics);
             let threads =
-                pools.flat_map(|((spec, pool), tally)| spawn_threads(spec, pool, interpreter, &for_threads, tally));
+                pools.flat_map(|((spec, pool), metrics)| spawn_threads(spec, pool, interpreter, &for_threads, metrics));
             probing.ok().into_iter().chain(threads).collect()
         };
         let build = BuildInfo { executable: env!("WSGI_PYTHON_EXECUTABLE").into() };
@@ -107,7 +107,7 @@ impl Engine {
             pools,
             specs: kept_specs,
             news,
-            tallies,
+            metrics,
             python,
             probe,
             #[cfg(feature = "on-event-loop")]
@@ -157,11 +157,11 @@ impl Engine {
 
     /// Adds a thread to a pool, for one that is lost to a call that does not end.
     pub(crate) fn add_thread(&self, pool: usize) {
-        let (spec, tally) = (self.specs[pool].clone(), &self.tallies[pool]);
+        let (spec, metrics) = (self.specs[pool].clone(), &self.metrics[pool]);
         let (pool, news) = (self.pools[pool].clone(), Arc::clone(&self.news));
         self.python.borrow().spawn(Box::new(move |interpreter| {
             let spec = spec::Pool { threads: 1, ..spec };
-            spawn_threads(&spec, &pool, interpreter, &news, tally)
+            spawn_threads(&spec, &pool, interpreter, &news, metrics)
         }));
     }
 
@@ -185,14 +185,15 @@ fn spawn_threads(
     pool: &Pool<Job>,
     interpreter: &Arc<Interpreter>,
     news: &Arc<News>,
-    tally: &'static Tally,
+    metrics: &'static PoolMetrics,
 ) -> Vec<JoinHandle<()>> {
     let stack_size = if spec.stack_size == 0 { STACK_SIZE } else { spec.stack_size };
     let spawn = |number| {
         let (pool, interpreter, news) = (pool.clone(), Arc::clone(interpreter), Arc::clone(news));
         let thread = thread::Builder::new().name(format!("{}/{number}", spec.name)).stack_size(stack_size);
-        thread
-            .spawn(move || pool.run_thread(&mut Executor { thread: Thread::new(&interpreter), news, tally, quiet: 0 }))
+        thread.spawn(move || {
+            pool.run_thread(&mut Executor { thread: Thread::new(&interpreter), news, metrics, quiet: 0 })
+        })
     };
     let mut threads = Vec::with_capacity(spec.threads);
     for number in 0..spec.threads {
@@ -205,7 +206,7 @@ fn spawn_threads(
             }
         }
     }
-    tally.threads_started(threads.len());
+    metrics.threads_started(threads.len());
     threads
 }
 
@@ -219,7 +220,7 @@ fn is_due(quiet: usize, left: Option<usize>, took: Duration) -> bool {
 struct Executor {
     thread: Thread,
     news: Arc<News>,
-    tally: &'static Tally,
+    metrics: &'static PoolMetrics,
     /// Calls that have ended since the event loop was last told.
     quiet: usize,
 }
@@ -248,12 +249,12 @@ impl Runner<Job> for Executor {
     }
 
     fn run(&mut self, job: Job) {
-        self.tally.begun();
+        self.metrics.call_started();
         self.thread.run(job);
     }
 
     fn finished(&mut self, left: Option<usize>, took: Duration) {
-        self.tally.over();
+        self.metrics.call_finished();
         self.thread.note_call(took);
         self.quiet += 1;
         if is_due(self.quiet, left, took) {

@@ -9,6 +9,7 @@ mod event_loop;
 pub mod inbox;
 mod job;
 pub mod log;
+pub mod metrics;
 pub mod names;
 mod outbox;
 pub mod piece;
@@ -16,7 +17,6 @@ pub mod request;
 pub mod response;
 mod spare;
 pub mod spec;
-pub mod tally;
 #[cfg(test)]
 pub(crate) mod tests;
 

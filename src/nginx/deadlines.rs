@@ -10,9 +10,9 @@ use nginx_sys::*;
 use super::handler::{Context, Held, hold, with_request};
 use super::worker::worker;
 use crate::exchange::log::Level;
+use crate::exchange::metrics::Outcome;
 use crate::exchange::now;
 use crate::exchange::response::Failure;
-use crate::exchange::tally::Outcome;
 
 const SERVICE_UNAVAILABLE: u16 = NGX_HTTP_SERVICE_UNAVAILABLE as u16;
 const GATEWAY_TIMEOUT: u16 = NGX_HTTP_GATEWAY_TIME_OUT as u16;

@@ -128,7 +128,7 @@ impl Overdue {
     fn see_to(&self, worker: &Worker, pool: usize) {
         let (name, limit) = (&worker.pools[pool].name, worker.pools[pool].threads);
         let lost = self.lost(pool);
-        worker.tally(pool).set_lost(lost);
+        worker.metrics(pool).set_lost(lost);
         self.replace(worker, pool, lost);
         let all = limit > 0 && lost >= 2 * limit;
         if all && !self.losses[pool].all.replace(all) {

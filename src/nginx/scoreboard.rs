@@ -7,7 +7,7 @@ use std::{mem, slice};
 use nginx_sys::*;
 
 use super::ffi::OK;
-use crate::exchange::tally::Tally;
+use crate::exchange::metrics::PoolMetrics;
 
 /// Largest number of worker processes that nginx supports.
 pub(crate) const WORKERS: usize = NGX_MAX_PROCESSES as usize;
@@ -76,7 +76,7 @@ impl WorkerSlot {
     }
 }
 
-/// A slot for each possible worker, followed by a tally for each of its pools. Pages that are never written take no
+/// A slot for each possible worker, followed by the metrics of each of its pools. Pages that are never written take no
 /// memory.
 pub(crate) struct Scoreboard {
     memory: ngx_shm_t,
@@ -88,7 +88,7 @@ impl Scoreboard {
     pub(crate) fn new(pools: usize, log: *mut ngx_log_t) -> Option<Self> {
         // SAFETY: a struct of pointers and integers, for which zero is a start.
         let mut memory: ngx_shm_t = unsafe { mem::zeroed() };
-        memory.size = WORKERS * (size_of::<WorkerSlot>() + pools * size_of::<Tally>());
+        memory.size = WORKERS * (size_of::<WorkerSlot>() + pools * size_of::<PoolMetrics>());
         memory.log = log;
         // SAFETY: allocates `memory.size` bytes, all zero.
         (unsafe { ngx_shm_alloc(&mut memory) } == OK).then_some(Self { memory, pools })
@@ -106,20 +106,20 @@ impl Scoreboard {
         self.slots().iter().any(|slot| slot.pid() == pid && !slot.exits.load(Ordering::Relaxed))
     }
 
-    /// Returns the tallies of a worker, indexed by pool. Panics if there is no such worker.
-    pub(crate) fn tallies(&self, worker: usize) -> &[Tally] {
-        const { assert!((WORKERS * size_of::<WorkerSlot>()) % align_of::<Tally>() == 0) };
+    /// Returns the metrics of a worker, indexed by pool. Panics if there is no such worker.
+    pub(crate) fn pool_metrics(&self, worker: usize) -> &[PoolMetrics] {
+        const { assert!((WORKERS * size_of::<WorkerSlot>()) % align_of::<PoolMetrics>() == 0) };
         assert!(worker < WORKERS, "a worker beyond the scoreboard");
-        // SAFETY: as above, for the tallies that follow the slots. The assertions check alignment and bounds.
+        // SAFETY: as above, for the metrics that follow the slots. The assertions check alignment and bounds.
         unsafe {
-            let first = self.memory.addr.add(WORKERS * size_of::<WorkerSlot>()).cast::<Tally>();
+            let first = self.memory.addr.add(WORKERS * size_of::<WorkerSlot>()).cast::<PoolMetrics>();
             slice::from_raw_parts(first.add(worker * self.pools), self.pools)
         }
     }
 
     /// Registers this process as the worker of `slot`.
     pub(crate) fn start(&self, slot: usize) {
-        self.tallies(slot).iter().for_each(Tally::start);
+        self.pool_metrics(slot).iter().for_each(PoolMetrics::reset_gauges);
         // SAFETY: written by nginx before a process starts its modules.
         self.slots()[slot].start(unsafe { ngx_pid }.into(), ngx_time());
     }

@@ -25,8 +25,8 @@ use super::status::Report;
 use super::thread_log::{self, Logs};
 use super::{conf, descriptors, log, waker};
 use crate::Engine;
+use crate::exchange::metrics::{Outcome, PoolMetrics};
 use crate::exchange::spec;
-use crate::exchange::tally::{Outcome, Tally};
 use crate::exchange::{Exchange, Job, News, Spare, now};
 
 /// How long a worker that ends gives its threads: after a graceful quit, and when it is told to stop at once.
@@ -111,7 +111,8 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
     let scoreboard: &'static Scoreboard = Box::leak(Box::new(Arc::clone(scoreboard)));
     scoreboard.start(slot);
     let unused = unused_signals();
-    match Engine::start(spec, Arc::clone(&news), scoreboard.tallies(slot), move |after| for_pools.set(after)) {
+    let metrics = scoreboard.pool_metrics(slot);
+    match Engine::start(spec, Arc::clone(&news), metrics, move |after| for_pools.set(after)) {
         Ok(engine) => {
             // SAFETY: an event is a struct of pointers, integers and flags, for which zero is nginx's own start.
             let submitted = UnsafeCell::new(unsafe { std::mem::zeroed::<ngx_event_t>() });
@@ -234,12 +235,12 @@ impl Worker {
         // SAFETY: the worker, and with it the event, lives as long as the process.
         unsafe { waker::post(self.submitted.get()) };
         let pool = exchange.pool();
-        let tally = self.tally(pool);
-        tally.count(Outcome::Requested);
+        let metrics = self.metrics(pool);
+        metrics.count(Outcome::Requested);
         let job = Job::new(exchange);
         let submitted = if self.overdue.is_lost(pool) { Err(job.refused()) } else { self.engine.submit(job) };
         if submitted.is_ok() {
-            tally.queued();
+            metrics.call_queued();
         }
         self.accept.watch();
         submitted
@@ -260,22 +261,22 @@ impl Worker {
     /// A call that waited in the queue of `pool` has been cancelled.
     pub(crate) fn forget(&self, pool: usize) {
         self.engine.forget(pool);
-        self.tally(pool).cancelled();
+        self.metrics(pool).call_cancelled();
     }
 
     /// Whether Python has not come so far yet that the pools have threads.
     pub(crate) fn is_importing(&self) -> bool {
-        self.used().any(|pool| self.tally(pool).threads() == 0)
+        self.used().any(|pool| self.metrics(pool).threads() == 0)
     }
 
-    /// How many calls wait or run in this worker.
+    /// Number of calls that wait or run in this worker.
     pub(crate) fn active(&self) -> u64 {
-        self.used().map(|pool| self.tally(pool).active()).sum()
+        self.used().map(|pool| self.metrics(pool).active()).sum()
     }
 
-    /// A number that grows whenever a call begins or ends.
+    /// A number that grows whenever a call starts or finishes.
     pub(crate) fn progress(&self) -> u64 {
-        self.used().map(|pool| self.tally(pool).progress()).sum()
+        self.used().map(|pool| self.metrics(pool).progress()).sum()
     }
 
     /// The pools that a `wsgi_pass` names.
@@ -283,14 +284,14 @@ impl Worker {
         (0..self.pools.len()).filter(|&pool| self.pools[pool].threads > 0)
     }
 
-    /// The numbers of `pool` in this worker.
-    pub(crate) fn tally(&self, pool: usize) -> &'static Tally {
-        &self.scoreboard.tallies(self.slot)[pool]
+    /// The metrics of `pool` in this worker.
+    pub(crate) fn metrics(&self, pool: usize) -> &'static PoolMetrics {
+        &self.scoreboard.pool_metrics(self.slot)[pool]
     }
 
-    /// What all workers of the cycle are at and have done.
+    /// Reports the state and the metrics of all workers of the cycle.
     pub(crate) fn report(&self) -> Report<'_> {
-        Report::of(&self.pools, self.accept.slots(), |slot| self.scoreboard.tallies(slot))
+        Report::of(&self.pools, self.accept.slots(), |slot| self.scoreboard.pool_metrics(slot))
     }
 
     /// How many calls wait in the queue of `pool`.

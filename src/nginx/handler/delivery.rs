@@ -5,8 +5,8 @@ use std::ffi::c_void;
 use nginx_sys::*;
 
 use super::Context;
+use crate::exchange::metrics::Outcome;
 use crate::exchange::response::{End, Head};
-use crate::exchange::tally::Outcome;
 use crate::exchange::{Delivery, now};
 use crate::nginx::accel::{self, Wishes};
 use crate::nginx::ffi::{ERROR, OK, wsgi_flush, wsgi_header_only, wsgi_header_sent};

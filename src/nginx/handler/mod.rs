@@ -13,8 +13,8 @@ use nginx_sys::*;
 
 use crate::exchange::inbox::Inbox;
 use crate::exchange::log::{Level, Origin};
+use crate::exchange::metrics::{Outcome, PoolMetrics};
 use crate::exchange::response::{End, Failure};
-use crate::exchange::tally::{Outcome, Tally};
 use crate::exchange::{Exchange, Terms, now};
 use crate::nginx::conf;
 use crate::nginx::ffi::{
@@ -209,21 +209,21 @@ impl Context {
         self.exchange.get()
     }
 
-    /// Where the call is counted, once it has been submitted.
-    pub(super) fn tally(&self) -> Option<&'static Tally> {
-        Some(worker()?.tally(self.exchange.get()?.pool()))
+    /// The metrics of the call's pool, once the call has been submitted.
+    pub(super) fn metrics(&self) -> Option<&'static PoolMetrics> {
+        Some(worker()?.metrics(self.exchange.get()?.pool()))
     }
 
     fn count(&self, outcome: Outcome) {
-        if let Some(tally) = self.tally() {
-            tally.count(outcome);
+        if let Some(metrics) = self.metrics() {
+            metrics.count(outcome);
         }
     }
 
-    /// Counts the response, of which this is the status.
+    /// Counts a response with this status.
     pub(super) fn count_response(&self, status: usize) {
-        if let Some(tally) = self.tally() {
-            tally.answered(status);
+        if let Some(metrics) = self.metrics() {
+            metrics.count_response(status);
         }
     }
 
@@ -338,7 +338,7 @@ impl Context {
                 }
                 let until = exchange.ended().unwrap_or_else(now);
                 let (queue_time, app_time) = (began.saturating_sub(exchange.submitted()), until.saturating_sub(began));
-                worker.tally(exchange.pool()).timed(queue_time, app_time);
+                worker.metrics(exchange.pool()).observe(queue_time, app_time);
             }
             let (dropped, end) = exchange.abandon();
             if dropped {

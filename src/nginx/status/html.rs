@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::report::{self, CLASSES, Pool, REFUSALS, Report, TIMEOUTS, Worker};
-use crate::exchange::tally::{Outcome, Times};
+use crate::exchange::metrics::{Outcome, Times};
 
 const HEAD: &str = r#"<!DOCTYPE html>
 <html lang="en">

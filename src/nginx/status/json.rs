@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::report::{self, CLASSES, Pool, REFUSALS, Report, TIMEOUTS};
-use crate::exchange::tally::{Outcome, Times};
+use crate::exchange::metrics::{Outcome, Times};
 
 pub(super) fn render(report: &Report<'_>) -> String {
     let workers = report.workers.iter().map(|worker| {

@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write};
 
 use super::report::{self, CLASSES, Pool, REFUSALS, Report, TIMEOUTS, Worker};
-use crate::exchange::tally::{Counts, Outcome, Times};
+use crate::exchange::metrics::{Counts, Outcome, Times};
 use crate::nginx::scoreboard::WorkerState;
 
 pub(super) fn render(report: &Report<'_>) -> String {

@@ -1,7 +1,7 @@
 //! The data of a status report, in whichever format it is rendered.
 
+use crate::exchange::metrics::{Counts, Outcome, PoolMetrics};
 use crate::exchange::spec;
-use crate::exchange::tally::{Counts, Outcome, Tally};
 use crate::nginx::scoreboard::{WorkerSlot, WorkerState};
 
 /// The versions of what runs here: of this module, of nginx, of Python.
@@ -70,20 +70,20 @@ impl Worker<'_> {
 }
 
 impl<'a> Report<'a> {
-    /// Collects the report from `slots`. `tallies` returns those of a worker, indexed by pool.
+    /// Collects the report from `slots`. `metrics` returns those of a worker, indexed by pool.
     pub(crate) fn of<'t>(
         specs: &'a [spec::Pool],
         slots: &[WorkerSlot],
-        tallies: impl Fn(usize) -> &'t [Tally],
+        metrics: impl Fn(usize) -> &'t [PoolMetrics],
     ) -> Self {
         let used: Vec<usize> = (0..specs.len()).filter(|&index| specs[index].threads > 0).collect();
         let pool = |index: usize, queue, counts| Pool { name: &specs[index].name, queue, counts };
         let mut all: Vec<_> = used.iter().map(|&index| pool(index, 0, Counts::default())).collect();
         let mut workers = Vec::new();
         for (number, slot) in slots.iter().enumerate().filter(|(_, slot)| slot.starts() > 0) {
-            let (state, tallies) = (slot.state(), tallies(number));
-            let mine = used.iter().map(|&index| match (state, tallies[index].read()) {
-                (WorkerState::Absent, counts) => pool(index, 0, counts.of_the_past()),
+            let (state, metrics) = (slot.state(), metrics(number));
+            let mine = used.iter().map(|&index| match (state, metrics[index].read()) {
+                (WorkerState::Absent, counts) => pool(index, 0, counts.without_gauges()),
                 (_, counts) => pool(index, specs[index].queue, counts),
             });
             let mine: Vec<_> = mine.collect();
@@ -110,22 +110,22 @@ mod tests {
     fn workers_that_were_there_and_pools_that_are_used() {
         let specs = [pool("used", 2), pool("unused", 0), pool("slow", 1)];
         let slots: [WorkerSlot; 4] = Default::default();
-        let tallies: [[Tally; 3]; 4] = Default::default();
+        let metrics: [[PoolMetrics; 3]; 4] = Default::default();
         for number in [0, 2, 3] {
             slots[number].start(1, 2);
-            for (tally, spec) in tallies[number].iter().zip(&specs) {
-                tally.start();
-                tally.threads_started(spec.threads);
+            for (metrics, spec) in metrics[number].iter().zip(&specs) {
+                metrics.reset_gauges();
+                metrics.threads_started(spec.threads);
             }
-            tallies[number][2].count(Outcome::Requested);
-            tallies[number][2].queued();
-            tallies[number][2].begun();
+            metrics[number][2].count(Outcome::Requested);
+            metrics[number][2].call_queued();
+            metrics[number][2].call_started();
         }
         slots[0].set_state(WorkerState::Free);
         slots[2].set_state(WorkerState::Stuck);
         slots[3].set_state(WorkerState::Absent);
 
-        let report = Report::of(&specs, &slots, |number| &tallies[number]);
+        let report = Report::of(&specs, &slots, |number| &metrics[number]);
         let workers: Vec<_> = report.workers.iter().map(|worker| (worker.number, worker.state_name())).collect();
         assert_eq!(workers, [(0, "running"), (2, "stuck"), (3, "gone")]);
         let names: Vec<_> = report.pools.iter().map(|pool| pool.name).collect();
@@ -137,7 +137,7 @@ mod tests {
         let [gone] = &report.workers[2].pools[1..] else { panic!("two pools") };
         assert_eq!((gone.queue, gone.counts.threads), (0, 0));
 
-        tallies[0][2].start();
-        assert_eq!(Report::of(&specs, &slots, |number| &tallies[number]).workers[0].state_name(), "starting");
+        metrics[0][2].reset_gauges();
+        assert_eq!(Report::of(&specs, &slots, |number| &metrics[number]).workers[0].state_name(), "starting");
     }
 }
