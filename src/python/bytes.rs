@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::graveyard::{Graveyard, Shared};
+use super::deferred_decref::{DeferredDecref, Shared};
 use super::object::Object;
 use crate::exchange::response::{Chunk, Head, OnDrop, Part, Parts};
 
@@ -23,7 +23,7 @@ pub(super) struct Batch {
 impl Batch {
     /// Adds a chunk. False: it is not bytes.
     #[inline]
-    pub(super) fn push(&mut self, chunk: &Object<'_>, graveyard: &Arc<Graveyard>) -> bool {
+    pub(super) fn push(&mut self, chunk: &Object<'_>, deferred: &Arc<DeferredDecref>) -> bool {
         let Some(bytes) = chunk.as_bytes() else { return false };
         self.length += bytes.len() as u64;
         if bytes.len() < SHARED_FROM {
@@ -35,7 +35,7 @@ impl Batch {
             }
         } else {
             self.end_of_small();
-            let shared = Shared::new(chunk.clone(), graveyard);
+            let shared = Shared::new(chunk.clone(), deferred);
             self.parts.extend(shared.map(|shared| Part::Chunk(Chunk::Shared(Box::new(shared)))));
         }
         true

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use super::bytes::Batch;
 use super::class::{self, Empty, Instance};
 use super::closing::{Closings, Unclosed};
+use super::deferred_decref::DeferredDecref;
 use super::errors::{self, InCall};
 use super::familiar::Familiar;
 use super::file_wrapper;
 use super::fork;
-use super::graveyard::Graveyard;
 use super::interpreter::Python;
 use super::object::{Attached, Context, Object, Raised, Result};
 use super::start_response::{Response, Sent};
@@ -52,7 +52,7 @@ impl Kit {
 pub(super) fn run(
     py: Attached<'_>,
     python: &Python,
-    graveyard: &Arc<Graveyard>,
+    deferred: &Arc<DeferredDecref>,
     kit: &mut Kit,
     exchange: &Arc<Exchange>,
 ) {
@@ -63,7 +63,7 @@ pub(super) fn run(
     };
     let _in_call = InCall::new(exchange.origin());
     let context = &py.fresh_context();
-    if let Err(raised) = call(py, python, graveyard, kit, exchange, application.get(py), context) {
+    if let Err(raised) = call(py, python, deferred, kit, exchange, application.get(py), context) {
         let record = python.describe(py, &app.name, "exception before the call", &raised);
         exchange.end(End::Failed(failure(record)));
     }
@@ -73,7 +73,7 @@ pub(super) fn run(
 fn call<'py>(
     py: Attached<'py>,
     python: &Python,
-    graveyard: &Arc<Graveyard>,
+    deferred: &Arc<DeferredDecref>,
     kit: &mut Kit,
     exchange: &Arc<Exchange>,
     application: &Object<'py>,
@@ -82,9 +82,9 @@ fn call<'py>(
     let app = &python.apps[exchange.app()].name;
     let of_pool = python.templates[exchange.pool()].get(py);
     let (template, others) = kit.familiar.parts(&python.keys, of_pool, &exchange.request.setting)?;
-    let own = template.lend(py, python, graveyard, exchange)?;
+    let own = template.lend(py, python, deferred, exchange)?;
     let environ = python.keys.environ(py, &exchange.request, template, others)?;
-    let response = Response::new(exchange.clone(), graveyard.clone(), app.clone(), environ.is_head);
+    let response = Response::new(exchange.clone(), deferred.clone(), app.clone(), environ.is_head);
     let start_response = match kit.response.take() {
         Some(empty) => empty.fill(py, response),
         None => class::instantiate(python.classes.response.get(py), response)?,
@@ -93,7 +93,7 @@ fn call<'py>(
         environ.dict.set_item(python.keys.early_hints.get(py), &early_hints.to(&start_response)?)?;
     }
     let closings = &kit.closings;
-    let call = Call { py, python, graveyard, closings, context, exchange, app, start_response: &start_response };
+    let call = Call { py, python, deferred, closings, context, exchange, app, start_response: &start_response };
     call.run(application, environ.dict);
     drop(call);
     kit.response = start_response.empty(0);
@@ -110,7 +110,7 @@ fn failure(record: String) -> Failure {
 struct Call<'a, 'py> {
     py: Attached<'py>,
     python: &'a Python,
-    graveyard: &'a Arc<Graveyard>,
+    deferred: &'a Arc<DeferredDecref>,
     closings: &'a RefCell<Closings>,
     context: &'a Option<Context<'py>>,
     exchange: &'a Arc<Exchange>,
@@ -230,7 +230,7 @@ impl<'py> Call<'_, 'py> {
     }
 
     fn add(&self, batch: &mut Batch, chunk: &Object<'py>) -> Outcome<'py, ()> {
-        if batch.push(chunk, self.graveyard) {
+        if batch.push(chunk, self.deferred) {
             return Ok(());
         }
         Err(Problem::Misuse(format!("it gave a chunk of type {}; only bytes may be sent", chunk.type_name())))

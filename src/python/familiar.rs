@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::class::{self, Class, Empty, Instance};
 use super::client::Disconnected;
+use super::deferred_decref::DeferredDecref;
 use super::environ::{ALWAYS, Keys, is_on};
-use super::graveyard::Graveyard;
 use super::input::Input;
 use super::interpreter::Python;
 use super::object::{Attached, Object, Py, Result};
@@ -195,11 +195,11 @@ impl Template {
         &mut self,
         py: Attached<'py>,
         python: &Python,
-        graveyard: &Arc<Graveyard>,
+        deferred: &Arc<DeferredDecref>,
         exchange: &Arc<Exchange>,
     ) -> Result<'py, Own<'py>> {
         let (keys, classes, dict) = (&python.keys, &python.classes, self.dict.get(py));
-        let input = Input::new(Arc::clone(exchange), graveyard);
+        let input = Input::new(Arc::clone(exchange), deferred);
         let input = lend(&mut self.input, dict, keys.input.get(py), classes.input.get(py), input)?;
         let event = Disconnected::new(Arc::clone(exchange));
         let (key, class) = (keys.client_disconnected.get(py), classes.disconnected.get(py));

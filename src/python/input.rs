@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::class::{Attribute, Behaviour, Class, Method};
 use super::cursor::{Cursor, READ_AHEAD};
+use super::deferred_decref::{Blank, DeferredDecref};
 use super::fork;
-use super::graveyard::{Blank, Graveyard};
 use super::object::{Attached, Kind, Object, Raised, Result};
 use super::shim::{Call, attribute, method, next};
 use crate::exchange::Exchange;
@@ -23,16 +23,16 @@ pub(super) struct Input {
     /// the body is in memory.
     cursor: Mutex<Cursor>,
     /// Where lent memory ends that is not read any more, if the body streams.
-    graveyard: Option<Arc<Graveyard>>,
+    deferred: Option<Arc<DeferredDecref>>,
 }
 
 /// The smallest reads of a stream that memory is lent for, in bytes.
 const LENT_FROM: usize = 32 * 1024;
 
 impl Input {
-    pub(super) fn new(exchange: Arc<Exchange>, graveyard: &Arc<Graveyard>) -> Self {
-        let graveyard = exchange.is_streamed().then(|| Arc::clone(graveyard));
-        Self { exchange, cursor: Mutex::default(), graveyard }
+    pub(super) fn new(exchange: Arc<Exchange>, deferred: &Arc<DeferredDecref>) -> Self {
+        let deferred = exchange.is_streamed().then(|| Arc::clone(deferred));
+        Self { exchange, cursor: Mutex::default(), deferred }
     }
 
     fn cursor(&self) -> MutexGuard<'_, Cursor> {
@@ -89,7 +89,7 @@ impl Input {
 
     /// A read of a stream, if what is next has been received into memory that an earlier one lent for it. It lends some, too.
     fn read_lent<'py>(&self, py: Attached<'py>, length: usize, once: bool) -> Result<'py, Option<Object<'py>>> {
-        let Some(graveyard) = self.graveyard.as_ref().filter(|_| length >= LENT_FROM && !fork::is_child()) else {
+        let Some(deferred) = self.deferred.as_ref().filter(|_| length >= LENT_FROM && !fork::is_child()) else {
             return Ok(None);
         };
         let take = || {
@@ -97,7 +97,7 @@ impl Input {
             Some((cursor.take_lent(&self.exchange, length, once), cursor.position))
         };
         let Some((mut taken, position)) = take() else { return Ok(None) };
-        let blank = || Some(Box::new(Blank::new(py, length, graveyard).ok()?) as Box<dyn Room>);
+        let blank = || Some(Box::new(Blank::new(py, length, deferred).ok()?) as Box<dyn Room>);
         self.exchange.lend_streamed(length, position, blank);
         if let Taken::Pending = taken {
             let wanted = if once { 1 } else { length };

@@ -10,11 +10,11 @@ use pyo3_ffi as ffi;
 use super::app::{self, App};
 use super::class::{self, Bound};
 use super::client::Disconnected;
+use super::deferred_decref::DeferredDecref;
 use super::environ::{Common, Keys};
 use super::errors;
 use super::file_wrapper::FileWrapper;
 use super::fork;
-use super::graveyard::Graveyard;
 use super::init;
 use super::input::Input;
 use super::object::{Attached, Object, Py, Raised, Result};
@@ -34,7 +34,7 @@ const SOURCE: &CStr = match CStr::from_bytes_with_nul(SCRIPT.as_bytes()) {
 /// An interpreter, or why there is none: then every call is answered with that.
 pub struct Interpreter {
     pub(super) python: std::result::Result<Python, String>,
-    pub(super) graveyard: Arc<Graveyard>,
+    pub(super) deferred: Arc<DeferredDecref>,
 }
 
 impl fmt::Debug for Interpreter {

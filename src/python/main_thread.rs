@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use pyo3_ffi as ffi;
 
-use super::graveyard::Graveyard;
+use super::deferred_decref::DeferredDecref;
 use super::interpreter::{self, Interpreter, Python};
 use super::object::Attached;
 use super::{errors, fork, init, role, signals};
@@ -39,8 +39,8 @@ pub struct BuildInfo {
 }
 
 enum Command {
-    /// Much lies in the graveyard.
-    Clear,
+    /// Release the deferred references.
+    ReleaseDeferred,
     /// Run the application's handlers of signals that have come.
     Signals,
     /// Log where a call is.
@@ -76,9 +76,9 @@ impl Main {
         let (commands, inbox) = mpsc::channel();
         let (finished, done) = mpsc::channel();
         let phase = Arc::new(AtomicU8::new(RUNNING));
-        let (poke, look) = (commands.clone(), commands.clone());
-        let graveyard = Graveyard::new(Box::new(move || {
-            let _ = poke.send(Command::Clear);
+        let (release, look) = (commands.clone(), commands.clone());
+        let deferred = DeferredDecref::new(Box::new(move || {
+            let _ = release.send(Command::ReleaseDeferred);
         }));
         let for_main = Arc::clone(&phase);
         let thread = thread::Builder::new().name("python-main".into()).stack_size(STACK).spawn(move || {
@@ -86,7 +86,7 @@ impl Main {
             signals::set_look(move || {
                 let _ = look.send(Command::Signals);
             });
-            let (main, interpreter) = MainThread::initialise(&spec, &build, graveyard);
+            let (main, interpreter) = MainThread::initialise(&spec, &build, deferred);
             let mut threads = ready(&interpreter);
             let deadline = main.serve(&interpreter, &inbox, &mut threads);
             for thread in threads {
@@ -146,7 +146,7 @@ struct MainThread {
 }
 
 impl MainThread {
-    fn initialise(spec: &Spec, build: &BuildInfo, graveyard: Arc<Graveyard>) -> (Self, Arc<Interpreter>) {
+    fn initialise(spec: &Spec, build: &BuildInfo, deferred: Arc<DeferredDecref>) -> (Self, Arc<Interpreter>) {
         let (executable, virtualenvs) = interpreter::executable(spec, &build.executable);
         let mut main = Self { state: std::ptr::null_mut() };
         let python = init::initialise(executable.as_deref()).and_then(|()| {
@@ -166,7 +166,7 @@ impl MainThread {
             let record = format!("Python could not be initialised: {reason}");
             log::write(Level::Alert, Origin::default(), record.as_bytes());
         }
-        (main, Arc::new(Interpreter { python, graveyard }))
+        (main, Arc::new(Interpreter { python, deferred }))
     }
 
     /// Runs something attached.
@@ -185,7 +185,7 @@ impl MainThread {
         work(unsafe { Attached::assume() })
     }
 
-    /// Does what it is told until it is to stop; then, by when.
+    /// Runs commands until one of them is to stop. Returns the deadline of that one.
     fn serve(
         &self,
         interpreter: &Arc<Interpreter>,
@@ -194,16 +194,16 @@ impl MainThread {
     ) -> Instant {
         loop {
             match inbox.recv() {
-                Ok(Command::Clear) if !self.state.is_null() => {
-                    self.attached(|py| interpreter.graveyard.clear(py));
+                Ok(Command::ReleaseDeferred) if !self.state.is_null() => {
+                    self.attached(|py| interpreter.deferred.release_all(py));
                 }
-                Ok(Command::Clear) => {}
+                Ok(Command::ReleaseDeferred) => {}
                 Ok(Command::Signals) => self.handle_signals(interpreter),
                 Ok(Command::LogStack(exchange, why)) => self.log_stack(interpreter, &exchange, &why),
                 Ok(Command::Interrupt(exchange)) => self.interrupt(interpreter, &exchange),
                 Ok(Command::Spawn(spawn)) => threads.extend(spawn(interpreter)),
                 Ok(Command::Stop(deadline)) => return deadline,
-                // The handle and the graveyard's share are gone: nobody will ask for anything any more.
+                // All senders are gone: the handle, and that of `DeferredDecref`.
                 Err(_) => loop {
                     thread::park();
                 },
@@ -248,7 +248,7 @@ impl MainThread {
         });
     }
 
-    /// Finalises, unless the event loop has given up by then.
+    /// Finalises the interpreter, unless the event loop has given up by then.
     fn end(&self, interpreter: Arc<Interpreter>, deadline: Instant, phase: &AtomicU8) {
         if self.state.is_null() {
             return;
@@ -268,7 +268,7 @@ impl MainThread {
         unsafe {
             ffi::PyEval_RestoreThread(self.state);
             let py = Attached::assume();
-            interpreter.graveyard.clear(py);
+            interpreter.deferred.release_all(py);
             if let Some(Interpreter { python: Ok(python), .. }) = Arc::into_inner(interpreter) {
                 python.release(py);
             }

@@ -9,7 +9,7 @@ use pyo3_ffi as ffi;
 
 use super::bytes::Batch;
 use super::class::{self, Behaviour, Bound, Class, Method};
-use super::graveyard::Graveyard;
+use super::deferred_decref::DeferredDecref;
 use super::head::{self, Start};
 use super::object::{Attached, Borrowed, CLIENT_GONE, Kind, Object, Raised, Result, callback};
 use super::shim::{Call, method};
@@ -61,7 +61,7 @@ struct State {
 /// The value in a `start_response`.
 pub(super) struct Response {
     exchange: Arc<Exchange>,
-    graveyard: Arc<Graveyard>,
+    deferred: Arc<DeferredDecref>,
     /// The name of the application, for messages.
     app: Arc<str>,
     /// A HEAD request: whatever the application gives, no body is sent.
@@ -70,8 +70,8 @@ pub(super) struct Response {
 }
 
 impl Response {
-    pub(super) fn new(exchange: Arc<Exchange>, graveyard: Arc<Graveyard>, app: Arc<str>, is_head: bool) -> Self {
-        Self { exchange, graveyard, app, is_head, state: Mutex::default() }
+    pub(super) fn new(exchange: Arc<Exchange>, deferred: Arc<DeferredDecref>, app: Arc<str>, is_head: bool) -> Self {
+        Self { exchange, deferred, app, is_head, state: Mutex::default() }
     }
 
     /// `wsgi.early_hints`, to be bound to each response.
@@ -241,7 +241,7 @@ impl Response {
     pub(super) fn wait_room(&self, py: Attached<'_>) -> bool {
         let listening = py.detach(|| self.exchange.wait_room()).is_ok();
         // What has gone out meanwhile; else python-main would have to.
-        self.graveyard.clear(py);
+        self.deferred.release_all(py);
         if !listening {
             self.state().gone = true;
         }
@@ -306,7 +306,7 @@ fn exception_of<'py>(py: Attached<'py>, exc_info: &Object<'py>) -> Result<'py, O
 /// `write(data)`.
 fn write<'py>(py: Attached<'py>, response: &Response, data: &Object<'py>) -> Result<'py, Object<'py>> {
     let mut batch = Batch::default();
-    if !batch.push(data, &response.graveyard) {
+    if !batch.push(data, &response.deferred) {
         let message = format!("write() takes bytes, not {}", data.type_name());
         return Err(Raised::new(py, Kind::Type, &message));
     }

@@ -158,13 +158,13 @@ impl Thread {
         if exchange.was_interrupted() {
             py.interrupt(self.ident, python.request_timeout.get(py));
         }
-        self.interpreter.graveyard.clear(py);
-        call::run(py, python, &self.interpreter.graveyard, &mut self.kit, exchange);
+        self.interpreter.deferred.release_all(py);
+        call::run(py, python, &self.interpreter.deferred, &mut self.kit, exchange);
         if exchange.was_interrupted() {
             py.clear_interrupt(self.ident);
         }
         close_due(py, python, &self.kit);
-        self.interpreter.graveyard.clear(py);
+        self.interpreter.deferred.release_all(py);
         if let Some(stray) = py.stray() {
             errors::write(Level::Alert, python.describe(py, "", "an exception was left behind", &stray).as_bytes());
         }
@@ -187,7 +187,7 @@ impl Drop for Thread {
         // lets it go.
         unsafe {
             let py = Attached::assume();
-            self.interpreter.graveyard.clear(py);
+            self.interpreter.deferred.release_all(py);
             if let Ok(python) = &self.interpreter.python {
                 let rest = self.kit.closings.borrow_mut().all();
                 rest.into_iter().for_each(|unclosed| call::close_sent(py, python, unclosed));
