@@ -12,29 +12,29 @@ use std::time::Duration;
 use crate::exchange::log::{self, Level, Origin};
 use crate::exchange::metrics::PoolMetrics;
 use crate::exchange::spec::{self, Spec, SwitchInterval};
-use crate::exchange::{Exchange, Job, News};
+use crate::exchange::{Completions, Exchange, Job};
 use crate::pool::{Config, Pool, Runner};
 use crate::python::{self, BuildInfo, Interpreter, Main, Probe, Thread};
 
 /// The stack of a pool thread where the configuration names none: what a process's main thread has, in bytes.
 const STACK_SIZE: usize = 8 << 20;
 
-/// How long a thread keeps the GIL while another waits for it, before it hands it over between two calls: less than
-/// CPython's switch interval, after which it would lose it in the middle of one.
+/// Time for which a thread keeps the GIL while another waits for it, before it hands it over between two calls. It is
+/// shorter than CPython's switch interval, after which the thread would lose the GIL in the middle of a call.
 const TURN: Duration = Duration::from_millis(3);
 /// The same where the configuration sets the switch interval, as a part of that.
 const TURN_OF_INTERVAL: f32 = 0.6;
 
-/// So many calls may end at most before the event loop is woken for them.
-const MOST_QUIET: usize = 16;
-/// Beside a call that took so long, waking the event loop costs nothing.
+/// Largest number of finished calls that may wait before the event loop is woken.
+const MAX_COALESCED: usize = 16;
+/// After a call of this length, the cost of waking the event loop does not matter.
 const LONG: Duration = Duration::from_millis(2);
 
 /// The pools and the interpreter of one worker process, as the event loop holds them.
 pub(crate) struct Engine {
     pools: Vec<Pool<Job>>,
     specs: Vec<spec::Pool>,
-    news: Arc<News>,
+    completions: Arc<Completions>,
     metrics: &'static [PoolMetrics],
     python: RefCell<Main>,
     probe: Probe,
@@ -69,7 +69,7 @@ impl Engine {
     /// The threads count in `metrics`, indexed by pool, and call `wake_later` to ask for a [`Self::wake`] within that time.
     pub(crate) fn start(
         spec: Spec,
-        news: Arc<News>,
+        completions: Arc<Completions>,
         metrics: &'static [PoolMetrics],
         wake_later: impl Fn(Duration) + Clone + Send + Sync + 'static,
     ) -> io::Result<Self> {
@@ -86,7 +86,7 @@ impl Engine {
             let interpreter = Arc::new(OnceLock::new());
             (Inline { interpreter: Arc::clone(&interpreter), thread: RefCell::new(None) }, interpreter)
         };
-        let for_threads = Arc::clone(&news);
+        let for_threads = Arc::clone(&completions);
         let (probe, prober) = python::probe();
         let spawn = move |interpreter: &Arc<Interpreter>| {
             #[cfg(feature = "on-event-loop")]
@@ -106,7 +106,7 @@ impl Engine {
         Ok(Self {
             pools,
             specs: kept_specs,
-            news,
+            completions,
             metrics,
             python,
             probe,
@@ -125,7 +125,7 @@ impl Engine {
         self.pools[pool].submit(job).map_err(|full| full.0.refused())
     }
 
-    /// Has threads come for the calls that wait. While some do, another call is owed within the time that is returned.
+    /// Wakes threads for the calls that wait. Returns the time within which it must be called again, if any.
     pub(crate) fn wake(&self) -> Option<Duration> {
         self.pools.iter().filter_map(Pool::wake).min()
     }
@@ -135,7 +135,7 @@ impl Engine {
         self.pools[pool].forget();
     }
 
-    /// How many calls wait in the queue of `pool`.
+    /// Number of calls that wait in the queue of `pool`.
     pub(crate) fn queued(&self, pool: usize) -> usize {
         self.pools[pool].queued()
     }
@@ -158,10 +158,10 @@ impl Engine {
     /// Adds a thread to a pool, for one that is lost to a call that does not end.
     pub(crate) fn add_thread(&self, pool: usize) {
         let (spec, metrics) = (self.specs[pool].clone(), &self.metrics[pool]);
-        let (pool, news) = (self.pools[pool].clone(), Arc::clone(&self.news));
+        let (pool, completions) = (self.pools[pool].clone(), Arc::clone(&self.completions));
         self.python.borrow().spawn(Box::new(move |interpreter| {
             let spec = spec::Pool { threads: 1, ..spec };
-            spawn_threads(&spec, &pool, interpreter, &news, metrics)
+            spawn_threads(&spec, &pool, interpreter, &completions, metrics)
         }));
     }
 
@@ -184,15 +184,15 @@ fn spawn_threads(
     spec: &spec::Pool,
     pool: &Pool<Job>,
     interpreter: &Arc<Interpreter>,
-    news: &Arc<News>,
+    completions: &Arc<Completions>,
     metrics: &'static PoolMetrics,
 ) -> Vec<JoinHandle<()>> {
     let stack_size = if spec.stack_size == 0 { STACK_SIZE } else { spec.stack_size };
     let spawn = |number| {
-        let (pool, interpreter, news) = (pool.clone(), Arc::clone(interpreter), Arc::clone(news));
+        let (pool, interpreter, completions) = (pool.clone(), Arc::clone(interpreter), Arc::clone(completions));
         let thread = thread::Builder::new().name(format!("{}/{number}", spec.name)).stack_size(stack_size);
         thread.spawn(move || {
-            pool.run_thread(&mut Executor { thread: Thread::new(&interpreter), news, metrics, quiet: 0 })
+            pool.run_thread(&mut Executor { thread: Thread::new(&interpreter), completions, metrics, coalesced: 0 })
         })
     };
     let mut threads = Vec::with_capacity(spec.threads);
@@ -210,19 +210,19 @@ fn spawn_threads(
     threads
 }
 
-/// Whether the event loop is to hear of so many ends now, the last of a call that took so long. While as many calls wait, the
-/// thread has work until it has been given more; `None`: the thread goes on with none.
-fn is_due(quiet: usize, left: Option<usize>, took: Duration) -> bool {
-    took >= LONG || left.is_none_or(|left| quiet >= left.min(MOST_QUIET))
+/// Whether to wake the event loop for `coalesced` finished calls, the last of which took `took`. `left` is the number of
+/// calls that wait, or `None` if the thread does not go on: while as many wait as have finished, the thread has work.
+fn is_due(coalesced: usize, left: Option<usize>, took: Duration) -> bool {
+    took >= LONG || left.is_none_or(|left| coalesced >= left.min(MAX_COALESCED))
 }
 
-/// A thread of a pool: runs calls in Python, and tells the event loop of their ends.
+/// A thread of a pool: runs calls in Python, and notifies the event loop when they finish.
 struct Executor {
     thread: Thread,
-    news: Arc<News>,
+    completions: Arc<Completions>,
     metrics: &'static PoolMetrics,
-    /// Calls that have ended since the event loop was last told.
-    quiet: usize,
+    /// Calls that have finished since the last flush.
+    coalesced: usize,
 }
 
 impl Runner<Job> for Executor {
@@ -236,8 +236,8 @@ impl Runner<Job> for Executor {
 
     fn attach(&mut self) {
         self.thread.attach();
-        // A thread that has lost the GIL in the middle of a call may owe the event loop a word.
-        self.news.ring();
+        // A thread that has lost the GIL in the middle of a call may owe a flush.
+        self.completions.flush();
     }
 
     fn was_forced(&mut self, waited: Duration) -> bool {
@@ -256,10 +256,10 @@ impl Runner<Job> for Executor {
     fn finished(&mut self, left: Option<usize>, took: Duration) {
         self.metrics.call_finished();
         self.thread.note_call(took);
-        self.quiet += 1;
-        if is_due(self.quiet, left, took) {
-            self.quiet = 0;
-            self.news.ring();
+        self.coalesced += 1;
+        if is_due(self.coalesced, left, took) {
+            self.coalesced = 0;
+            self.completions.flush();
         }
     }
 }
@@ -290,23 +290,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ends_are_told_while_as_many_calls_wait() {
-        // How many are told at once of calls that are all there, and none comes behind them.
-        let told = |calls: usize| {
-            let (mut quiet, mut told) = (0, Vec::new());
+    fn finished_calls_are_coalesced_while_as_many_wait() {
+        // The sizes of the batches when `calls` calls wait and no further one comes.
+        let batches = |calls: usize| {
+            let (mut coalesced, mut batches) = (0, Vec::new());
             for left in (0..calls).rev() {
-                quiet += 1;
-                if is_due(quiet, left.checked_sub(1), Duration::ZERO) {
-                    told.push(std::mem::take(&mut quiet));
+                coalesced += 1;
+                if is_due(coalesced, left.checked_sub(1), Duration::ZERO) {
+                    batches.push(std::mem::take(&mut coalesced));
                 }
             }
-            told
+            batches
         };
-        assert_eq!(told(1), [1], "the last one at once");
-        assert_eq!(told(8), [4, 2, 1, 1]);
-        assert_eq!(told(40), [16, 12, 6, 3, 1, 1, 1]);
+        assert_eq!(batches(1), [1], "the last one at once");
+        assert_eq!(batches(8), [4, 2, 1, 1]);
+        assert_eq!(batches(40), [16, 12, 6, 3, 1, 1, 1]);
         let (short, long) = (LONG - Duration::from_nanos(1), LONG);
-        assert!(!is_due(MOST_QUIET - 1, Some(1000), short) && is_due(MOST_QUIET, Some(1000), short));
+        assert!(!is_due(MAX_COALESCED - 1, Some(1000), short) && is_due(MAX_COALESCED, Some(1000), short));
         assert!(is_due(1, Some(1000), long));
     }
 }

@@ -13,9 +13,9 @@ impl Exchange {
         self.owner.load(Ordering::Relaxed)
     }
 
-    /// Takes everything sent so far. A later message announces the exchange anew.
+    /// Takes everything sent so far. A later message notifies the event loop again.
     pub fn take(&self) -> Delivery {
-        self.announced.store(false, Ordering::Release);
+        self.notified.store(false, Ordering::Release);
         mem::take(&mut self.outbox().delivery)
     }
 

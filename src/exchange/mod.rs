@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::pool::completions::Completions;
+use crate::pool::completions;
 use inbox::{Broken, Inbox, Read, Taken};
 pub use job::Job;
 use log::Origin;
@@ -36,8 +36,8 @@ use request::Request;
 use response::{End, Fields, Head, Part, Parts};
 pub use spare::Spare;
 
-/// The list through which exchanges with news reach the event loop.
-pub type News = Completions<Arc<Exchange>>;
+/// The list through which the event loop gets the exchanges that have sent something.
+pub type Completions = completions::Completions<Arc<Exchange>>;
 
 /// In the queue: no thread has it.
 const QUEUED: u8 = 0;
@@ -84,10 +84,11 @@ pub struct Exchange {
     gone: AtomicBool,
     /// It has gone before the call had ended.
     deserted: AtomicBool,
-    announced: AtomicBool,
+    /// The event loop has been notified, and has not looked yet.
+    notified: AtomicBool,
     outbox: Mutex<Outbox>,
     room: Condvar,
-    news: Arc<News>,
+    completions: Arc<Completions>,
     submitted: u64,
     began: AtomicU64,
     ended: AtomicU64,
@@ -98,8 +99,8 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// An exchange about to be submitted; what comes back is announced through `news`.
-    pub fn new(request: Request, terms: Terms, news: Arc<News>) -> Arc<Self> {
+    /// Creates an exchange that is about to be submitted. It notifies the event loop through `completions`.
+    pub fn new(request: Request, terms: Terms, completions: Arc<Completions>) -> Arc<Self> {
         let mut exchange = Self {
             request,
             terms,
@@ -107,10 +108,10 @@ impl Exchange {
             state: AtomicU8::default(),
             gone: AtomicBool::default(),
             deserted: AtomicBool::default(),
-            announced: AtomicBool::default(),
+            notified: AtomicBool::default(),
             outbox: Mutex::default(),
             room: Condvar::new(),
-            news,
+            completions,
             submitted: 0,
             began: AtomicU64::default(),
             ended: AtomicU64::default(),
@@ -121,11 +122,11 @@ impl Exchange {
         Arc::new(exchange)
     }
 
-    /// Begins, or begins anew, with the request and the terms that are there.
+    /// Resets the state for the request and the terms that are there.
     fn start(&mut self) {
         *self.owner.get_mut() = self.terms.owner;
         *self.state.get_mut() = QUEUED;
-        for flag in [&mut self.gone, &mut self.deserted, &mut self.announced, &mut self.interrupted] {
+        for flag in [&mut self.gone, &mut self.deserted, &mut self.notified, &mut self.interrupted] {
             *flag.get_mut() = false;
         }
         self.outbox.get_mut().unwrap_or_else(PoisonError::into_inner).start(self.terms.window);
@@ -155,16 +156,17 @@ impl Exchange {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn announce(self: &Arc<Self>) {
-        if !self.announced.swap(true, Ordering::AcqRel) {
-            self.news.push(Arc::clone(self));
+    /// Notifies the event loop that there is something to take, unless it has been notified and has not looked yet.
+    fn notify(self: &Arc<Self>) {
+        if !self.notified.swap(true, Ordering::AcqRel) {
+            self.completions.push(Arc::clone(self));
         }
     }
 
-    /// As [`Self::announce`], but the thread rings for several ends at a time, or the late bell does.
-    fn announce_end(self: &Arc<Self>) {
-        if !self.announced.swap(true, Ordering::AcqRel) {
-            self.news.push_quiet(Arc::clone(self));
+    /// As [`Self::notify`], but several ends share a wake-up, by the thread's next flush or by the wakeup timer.
+    fn notify_coalesced(self: &Arc<Self>) {
+        if !self.notified.swap(true, Ordering::AcqRel) {
+            self.completions.push_coalesced(Arc::clone(self));
         }
     }
 
@@ -265,9 +267,9 @@ impl Exchange {
             room
         };
         if ended {
-            self.announce_end()
+            self.notify_coalesced()
         } else {
-            self.announce()
+            self.notify()
         }
         Ok(room)
     }
@@ -284,7 +286,7 @@ impl Exchange {
             outbox.delivery.hints.push(fields);
             room
         };
-        self.announce();
+        self.notify();
         Ok(room)
     }
 
@@ -314,7 +316,7 @@ impl Exchange {
         let Some(inbox) = &self.terms.inbox else { return Ok(Read::Bytes(0)) };
         let (read, room) = inbox.try_read(buffer)?;
         if room {
-            self.announce();
+            self.notify();
         }
         Ok(read)
     }
@@ -324,7 +326,7 @@ impl Exchange {
         let Some(inbox) = &self.terms.inbox else { return Taken::Other };
         let (taken, room) = inbox.take(length, once);
         if room {
-            self.announce();
+            self.notify();
         }
         taken
     }

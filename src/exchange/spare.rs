@@ -5,13 +5,13 @@ use std::sync::{Arc, PoisonError};
 
 use super::body::Body;
 use super::request::{Entries, MOST_KEPT, Request};
-use super::{Delivery, Exchange, News, Terms};
+use super::{Completions, Delivery, Exchange, Terms};
 
 /// So many are kept at most: what is in flight beyond that is so slow that an allocation more does not matter.
 const MOST: usize = 64;
 
 /// Exchanges that nobody else knows of any more, the last one on top. They hold their memory, and what others share
-/// anyway: the setting, the list of news.
+/// anyway: the setting, the completions.
 #[derive(Debug, Default)]
 pub struct Spare(Vec<Arc<Exchange>>);
 
@@ -39,16 +39,18 @@ impl Spare {
     }
 
     /// As [`Exchange::new`].
-    pub fn exchange(&mut self, request: Request, terms: Terms, news: &Arc<News>) -> Arc<Exchange> {
+    pub fn exchange(&mut self, request: Request, terms: Terms, completions: &Arc<Completions>) -> Arc<Exchange> {
         if let Some(mut exchange) = self.0.pop() {
-            if let Some(spare) = Arc::get_mut(&mut exchange).filter(|spare| Arc::ptr_eq(&spare.news, news)) {
+            if let Some(spare) =
+                Arc::get_mut(&mut exchange).filter(|spare| Arc::ptr_eq(&spare.completions, completions))
+            {
                 spare.request = request;
                 spare.terms = terms;
                 spare.start();
                 return exchange;
             }
         }
-        Exchange::new(request, terms, Arc::clone(news))
+        Exchange::new(request, terms, Arc::clone(completions))
     }
 }
 
@@ -63,8 +65,8 @@ mod tests {
         Terms { app: 0, pool: 0, window: 4, origin: Origin::default(), inbox: None, owner }
     }
 
-    fn news() -> Arc<News> {
-        Arc::new(News::new(Box::new(|| ())))
+    fn completions() -> Arc<Completions> {
+        Arc::new(Completions::new(Box::new(|| ())))
     }
 
     #[test]
@@ -73,11 +75,11 @@ mod tests {
         assert!(spare.entries().iter().next().is_none());
         let mut request = Request::default();
         request.own.push(names::PATH_INFO, b"/secret");
-        let news = news();
-        let first = spare.exchange(request, terms(1), &news);
+        let completions = completions();
+        let first = spare.exchange(request, terms(1), &completions);
         assert!(first.begin());
         first.end(End::Complete);
-        news.drain(|exchange| assert!(exchange.take().end.is_some()));
+        completions.drain(|exchange| assert!(exchange.take().end.is_some()));
         first.abandon();
         let address = Arc::as_ptr(&first);
         let mut memory = first.memory();
@@ -87,7 +89,7 @@ mod tests {
 
         let entries = spare.entries();
         assert!(entries.iter().next().is_none());
-        let second = spare.exchange(Request { own: entries, ..Request::default() }, terms(2), &news);
+        let second = spare.exchange(Request { own: entries, ..Request::default() }, terms(2), &completions);
         assert_eq!(Arc::as_ptr(&second), address);
         assert!(second.owner() == 2 && second.is_queued() && !second.is_gone() && second.began().is_none());
         assert!(second.request.get(names::PATH_INFO).is_none() && second.take().is_empty());
@@ -98,7 +100,7 @@ mod tests {
     #[test]
     fn what_somebody_else_still_has_is_left_alone() {
         let mut spare = Spare::default();
-        let exchange = Exchange::new(Request::default(), terms(1), news());
+        let exchange = Exchange::new(Request::default(), terms(1), completions());
         let kept = Arc::clone(&exchange);
         spare.add(exchange, Vec::new());
         assert!(spare.0.is_empty());
@@ -110,11 +112,11 @@ mod tests {
         let mut spare = Spare::default();
         let mut request = Request::default();
         request.own.push(names::QUERY_STRING, &vec![b'x'; 1 << 20]);
-        let exchange = Exchange::new(request, terms(1), news());
+        let exchange = Exchange::new(request, terms(1), completions());
         spare.add(exchange, vec![0; 1 << 20]);
         assert!(spare.0[0].request.own.memory() <= MOST_KEPT && spare.0[0].memory().capacity() <= MOST_KEPT);
         for _ in 0..2 * MOST {
-            spare.add(Exchange::new(Request::default(), terms(1), news()), Vec::new());
+            spare.add(Exchange::new(Request::default(), terms(1), completions()), Vec::new());
         }
         assert_eq!(spare.0.len(), MOST);
     }

@@ -11,7 +11,7 @@ use crate::exchange::now;
 /// A timerfd. It is set for one expiry at a time.
 pub(crate) struct Alarm {
     timer: File,
-    /// It has been set, and the event loop has not heard it.
+    /// It has been set, and the event loop has not acknowledged its expiry.
     is_set: AtomicBool,
     /// When it expires, if the event loop has set it; [`now`]'s microseconds.
     expires: AtomicU64,
@@ -64,12 +64,12 @@ impl Alarm {
         unsafe { libc::timerfd_settime(self.timer.as_raw_fd(), 0, &once, std::ptr::null_mut()) };
     }
 
-    /// Whether the event loop, woken by `fd`, hears this alarm, which can then be set again.
-    pub(crate) fn is_heard(&self, fd: RawFd) -> bool {
-        let heard = fd == self.timer.as_raw_fd();
-        if heard {
+    /// Whether `fd` is this timer. If so, acknowledges its expiry, and the alarm can be set again.
+    pub(crate) fn acknowledge(&self, fd: RawFd) -> bool {
+        let is_mine = fd == self.timer.as_raw_fd();
+        if is_mine {
             self.is_set.store(false, Ordering::Release);
         }
-        heard
+        is_mine
     }
 }

@@ -27,22 +27,22 @@ use super::{conf, descriptors, log, waker};
 use crate::Engine;
 use crate::exchange::metrics::{Outcome, PoolMetrics};
 use crate::exchange::spec;
-use crate::exchange::{Exchange, Job, News, Spare, now};
+use crate::exchange::{Completions, Exchange, Job, Spare, now};
 
 /// How long a worker that ends gives its threads: after a graceful quit, and when it is told to stop at once.
 const GRACE: Duration = Duration::from_secs(10);
 const GRACE_AT_ONCE: Duration = Duration::from_millis(700);
 
-/// The longest that the end of a call can go unnoticed when its thread is held up in the next call.
-const LATE: Duration = Duration::from_millis(1);
+/// Longest time that a coalesced completion waits for the event loop when its thread is held up in the next call.
+const WAKEUP_DELAY: Duration = Duration::from_millis(1);
 
 /// What the event loop of a worker process holds.
 pub(crate) struct Worker {
     pub(crate) engine: Engine,
-    pub(crate) news: Arc<News>,
+    pub(crate) completions: Arc<Completions>,
     pub(crate) log: Logs,
-    /// For ends of calls that their thread keeps quiet about.
-    pub(crate) late_bell: Arc<Alarm>,
+    /// Bounds how long a coalesced completion can wait.
+    pub(crate) wakeup_timer: Arc<Alarm>,
     /// For calls that wait behind one that has the turn.
     pub(crate) look: Arc<Alarm>,
     /// Posted when calls have been submitted in this turn of the event loop.
@@ -92,17 +92,18 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
     // SAFETY: written by nginx before a process starts its modules.
     let slot = unsafe { ngx_worker };
     spec.multiprocess = workers > 1;
-    let (Some(eventfd), Some(late_bell), Some(look)) = (eventfd(), Alarm::new(), Alarm::new()) else {
+    let (Some(eventfd), Some(wakeup_timer), Some(look)) = (eventfd(), Alarm::new(), Alarm::new()) else {
         return log::alert("eventfd() or timerfd_create() failed: no application will be served");
     };
-    let wakers = [&eventfd, late_bell.file(), look.file()];
+    let wakers = [&eventfd, wakeup_timer.file(), look.file()];
     if let Err(message) = wakers.into_iter().try_for_each(|file| waker::register(cycle, file)) {
         return log::alert(message);
     }
-    let (eventfd, late_bell, look) = (Arc::new(eventfd), Arc::new(late_bell), Arc::new(look));
-    let (late, for_pools) = (Arc::clone(&late_bell), Arc::clone(&look));
-    let news = Arc::new(News::with_late_bell(bell(&eventfd), Box::new(move || late.set(LATE))));
-    let log = thread_log::install(cycle, bell(&eventfd));
+    let (eventfd, wakeup_timer, look) = (Arc::new(eventfd), Arc::new(wakeup_timer), Arc::new(look));
+    let (timer, for_pools) = (Arc::clone(&wakeup_timer), Arc::clone(&look));
+    let completions =
+        Arc::new(Completions::with_wakeup_timer(wakeup(&eventfd), Box::new(move || timer.set(WAKEUP_DELAY))));
+    let log = thread_log::install(cycle, wakeup(&eventfd));
     // SAFETY: registers a function that lives for ever and that only does what is safe after fork().
     unsafe { libc::pthread_atfork(None, None, Some(forked)) };
     let (pools, gil) = (spec.pools.clone(), Gil::new(main.gil_timeout(), spec.switch_interval.longest()));
@@ -112,7 +113,7 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
     scoreboard.start(slot);
     let unused = unused_signals();
     let metrics = scoreboard.pool_metrics(slot);
-    match Engine::start(spec, Arc::clone(&news), metrics, move |after| for_pools.set(after)) {
+    match Engine::start(spec, Arc::clone(&completions), metrics, move |after| for_pools.set(after)) {
         Ok(engine) => {
             // SAFETY: an event is a struct of pointers, integers and flags, for which zero is nginx's own start.
             let submitted = UnsafeCell::new(unsafe { std::mem::zeroed::<ngx_event_t>() });
@@ -120,9 +121,9 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
             let accept = Accept::new(&scoreboard.slots()[..workers], slot, pools.len(), cycle.log);
             let worker = Worker {
                 engine,
-                news,
+                completions,
                 log,
-                late_bell,
+                wakeup_timer,
                 look,
                 submitted,
                 accept,
@@ -194,9 +195,9 @@ fn eventfd() -> Option<File> {
     }
 }
 
-/// A bell that wakes the event loop. In a child that the application forked it is silent: the descriptor is the
-/// worker's there.
-fn bell(eventfd: &Arc<File>) -> Box<dyn Fn() + Send + Sync> {
+/// Returns a function that wakes the event loop. In a child that the application forked it does nothing, since the
+/// descriptor belongs to the worker.
+fn wakeup(eventfd: &Arc<File>) -> Box<dyn Fn() + Send + Sync> {
     let eventfd = Arc::clone(eventfd);
     Box::new(move || {
         if !is_forked() {

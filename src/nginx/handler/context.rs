@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use nginx_sys::*;
 
-use super::{news_handler, request_gone};
+use super::{delivery_handler, request_gone};
 use crate::exchange::Exchange;
 use crate::exchange::piece::Piece;
 use crate::exchange::response::Head;
@@ -39,8 +39,8 @@ pub(crate) struct Context {
     pub(super) exchange: OnceCell<Arc<Exchange>>,
     /// auth_basic has accepted the request's password.
     pub(in crate::nginx) password_is_checked: Cell<bool>,
-    /// Posted when the exchange has news, and to go on with the output, now or after a while.
-    pub(super) news: UnsafeCell<ngx_event_t>,
+    /// Posted when the application has sent something, and to go on with the output, now or after a while.
+    pub(super) delivery_event: UnsafeCell<ngx_event_t>,
     /// The timer that every request in flight holds: a worker told to quit leaves when none is left.
     pub(in crate::nginx) deadline: UnsafeCell<ngx_event_t>,
     /// Nothing more is to be done with the exchange, nor with the request, which may be gone. The request's cleanup sees to it.
@@ -100,7 +100,7 @@ impl Context {
             location: NonNull::dangling(),
             exchange: OnceCell::new(),
             password_is_checked: Cell::new(false),
-            news: event(),
+            delivery_event: event(),
             deadline: event(),
             detached: Cell::new(true),
             head_sent: Cell::new(false),
@@ -193,7 +193,7 @@ pub(super) unsafe fn attach(r: *mut ngx_http_request_t) -> Option<()> {
         cleanup.handler = Some(request_gone);
         cleanup.data = data.cast();
         for (event, handler) in [
-            ((*data).news.get(), news_handler as unsafe extern "C" fn(*mut ngx_event_t)),
+            ((*data).delivery_event.get(), delivery_handler as unsafe extern "C" fn(*mut ngx_event_t)),
             ((*data).deadline.get(), deadlines::handler),
         ] {
             (*event).data = data.cast();

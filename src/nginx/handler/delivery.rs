@@ -146,7 +146,7 @@ impl Context {
     pub(crate) fn go_on(&self) {
         if self.request().is_some() {
             // SAFETY: the event is the context's own, and stays until detach() has deleted it.
-            unsafe { waker::post_next(self.news.get()) };
+            unsafe { waker::post_next(self.delivery_event.get()) };
         }
     }
 
@@ -154,13 +154,13 @@ impl Context {
     pub(crate) fn look_again(&self, after: u64) {
         // SAFETY: as in go_on(); detach() takes it off the tree.
         unsafe {
-            if self.request().is_some() && (*self.news.get()).timer_set() == 0 {
-                ngx_add_timer(self.news.get(), (after / 1000 + 1) as ngx_msec_t);
+            if self.request().is_some() && (*self.delivery_event.get()).timer_set() == 0 {
+                ngx_add_timer(self.delivery_event.get(), (after / 1000 + 1) as ngx_msec_t);
             }
         }
     }
 
-    /// A turn of the event loop has come that was asked for, or the exchange has news.
+    /// A turn of the event loop has come that was asked for, or the application has sent something.
     pub(super) fn turn(&self, delivery: Delivery) {
         if !delivery.is_empty() {
             return self.deliver(delivery);

@@ -132,7 +132,7 @@ unsafe fn submit(r: *mut ngx_http_request_t, context: &Context, worker: &Worker)
         };
         let entries = worker.spare.borrow_mut().entries();
         let request = request::snapshot(r, context, main, location, entries)?;
-        let exchange = worker.spare.borrow_mut().exchange(request, terms, &worker.news);
+        let exchange = worker.spare.borrow_mut().exchange(request, terms, &worker.completions);
         let _ = context.exchange.set(Arc::clone(&exchange));
         if let Err(exchange) = worker.submit(exchange) {
             let pool = &main.spec.pools[exchange.pool()];
@@ -155,17 +155,17 @@ unsafe fn submit(r: *mut ngx_http_request_t, context: &Context, worker: &Worker)
     Some(())
 }
 
-/// Has the request of `exchange` look at its news, if it is still there.
+/// Posts the delivery event of the request of `exchange`, if the request still exists.
 pub(crate) fn post(exchange: &Exchange) {
     let owner = exchange.owner();
     if owner != 0 {
         // SAFETY: the owner is set to the context before the exchange is submitted and cleared, by this thread,
         // before the context goes.
-        unsafe { waker::post((*ptr::with_exposed_provenance::<Context>(owner)).news.get()) };
+        unsafe { waker::post((*ptr::with_exposed_provenance::<Context>(owner)).delivery_event.get()) };
     }
 }
 
-unsafe extern "C" fn news_handler(event: *mut ngx_event_t) {
+unsafe extern "C" fn delivery_handler(event: *mut ngx_event_t) {
     // SAFETY: the event is that of a context whose request is alive: detach() deletes it from the queue.
     unsafe {
         with_request(event, |context| {
@@ -351,13 +351,13 @@ impl Context {
         }
         // SAFETY: the events are the context's own; nginx's lists are this thread's.
         unsafe {
-            for event in [self.deadline.get(), self.news.get()] {
+            for event in [self.deadline.get(), self.delivery_event.get()] {
                 if (*event).timer_set() != 0 {
                     ngx_del_timer(event);
                 }
             }
-            if (*self.news.get()).posted() != 0 {
-                ngx_delete_posted_event(self.news.get());
+            if (*self.delivery_event.get()).posted() != 0 {
+                ngx_delete_posted_event(self.delivery_event.get());
             }
         }
     }
