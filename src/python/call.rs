@@ -8,8 +8,8 @@ use super::bytes::Batch;
 use super::class::{self, Empty, Instance};
 use super::closing::{Closings, Unclosed};
 use super::deferred_decref::DeferredDecref;
+use super::environ_cache::EnvironCache;
 use super::errors::{self, InCall};
-use super::familiar::Familiar;
 use super::file_wrapper;
 use super::fork;
 use super::interpreter::Python;
@@ -35,7 +35,7 @@ type Outcome<'py, T> = std::result::Result<T, Problem<'py>>;
 /// What a thread brings to each of its calls.
 #[derive(Default)]
 pub(super) struct Kit {
-    pub(super) familiar: Familiar,
+    pub(super) environ_cache: EnvironCache,
     pub(super) closings: RefCell<Closings>,
     /// The last call's start_response, if nobody else has it.
     response: Option<Empty<Response>>,
@@ -43,7 +43,7 @@ pub(super) struct Kit {
 
 impl Kit {
     pub(super) fn release(self, py: Attached<'_>) {
-        self.familiar.release(py);
+        self.environ_cache.release(py);
         self.response.into_iter().for_each(|response| response.release(py));
     }
 }
@@ -80,9 +80,9 @@ fn call<'py>(
     context: &Option<Context<'py>>,
 ) -> Result<'py, ()> {
     let app = &python.apps[exchange.app()].name;
-    let of_pool = python.templates[exchange.pool()].get(py);
-    let (template, others) = kit.familiar.parts(&python.keys, of_pool, &exchange.request.setting)?;
-    let own = template.lend(py, python, deferred, exchange)?;
+    let pool_environ = python.templates[exchange.pool()].get(py);
+    let (template, others) = kit.environ_cache.template(&python.keys, pool_environ, &exchange.request.setting)?;
+    let objects = template.lend(py, python, deferred, exchange)?;
     let environ = python.keys.environ(py, &exchange.request, template, others)?;
     let response = Response::new(exchange.clone(), deferred.clone(), app.clone(), environ.is_head);
     let start_response = match kit.response.take() {
@@ -97,8 +97,8 @@ fn call<'py>(
     call.run(application, environ.dict);
     drop(call);
     kit.response = start_response.empty(0);
-    // The call is over: there is nobody to be told that there was no memory for this.
-    let _ = template.take_back(&python.keys, own);
+    // The call is over, so there is nobody to report a lack of memory to.
+    let _ = template.take_back(&python.keys, objects);
     Ok(())
 }
 
@@ -283,11 +283,11 @@ impl<'py> Call<'_, 'py> {
             // The client has all of it.
             return self.log(&problem);
         }
-        // Who was told by write() or wsgi.input that the client had gone may well give up; who was interrupted, must.
-        let told = self.exchange.is_gone()
+        // An application may give up after write() or wsgi.input told it that the client had gone. An interrupted one must.
+        let is_expected = self.exchange.is_gone()
             && (self.exchange.was_interrupted()
                 || matches!(&problem, Problem::Raised(_, raised) if raised.tells_client_gone()));
-        self.exchange.end(if told { End::Complete } else { End::Failed(failure(self.record(&problem))) });
+        self.exchange.end(if is_expected { End::Complete } else { End::Failed(failure(self.record(&problem))) });
     }
 
     /// Logs what has no influence on the response any more.

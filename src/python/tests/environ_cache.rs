@@ -1,4 +1,4 @@
-//! What a thread keeps from one call for the next: values of environ, and objects.
+//! The environ cache, and the objects that a thread uses again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
