@@ -13,9 +13,9 @@ pub mod metrics;
 pub mod names;
 mod outbox;
 pub mod piece;
+mod recycler;
 pub mod request;
 pub mod response;
-mod spare;
 pub mod spec;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -32,9 +32,9 @@ use log::Origin;
 pub use outbox::Delivery;
 use outbox::Outbox;
 use piece::Room;
+pub use recycler::Recycler;
 use request::Request;
 use response::{End, Fields, Head, Part, Parts};
-pub use spare::Spare;
 
 /// The list through which the event loop gets the exchanges that have sent something.
 pub type Completions = completions::Completions<Arc<Exchange>>;

@@ -27,7 +27,7 @@ use super::{conf, descriptors, log, waker};
 use crate::Engine;
 use crate::exchange::metrics::{Outcome, PoolMetrics};
 use crate::exchange::spec;
-use crate::exchange::{Completions, Exchange, Job, Spare, now};
+use crate::exchange::{Completions, Exchange, Job, Recycler, now};
 
 /// How long a worker that ends gives its threads: after a graceful quit, and when it is told to stop at once.
 const GRACE: Duration = Duration::from_secs(10);
@@ -48,7 +48,7 @@ pub(crate) struct Worker {
     /// Posted when calls have been submitted in this turn of the event loop.
     submitted: UnsafeCell<ngx_event_t>,
     pub(crate) accept: Accept,
-    pub(crate) spare: RefCell<Spare>,
+    pub(crate) recycler: RefCell<Recycler>,
     /// Contexts of requests that are over.
     pub(crate) contexts: RefCell<Vec<Rc<Context>>>,
     pub(crate) overdue: Overdue,
@@ -127,7 +127,7 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
                 look,
                 submitted,
                 accept,
-                spare: RefCell::default(),
+                recycler: RefCell::default(),
                 contexts: RefCell::default(),
                 overdue,
                 gil,

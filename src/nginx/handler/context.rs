@@ -26,10 +26,10 @@ use crate::nginx::module::ngx_http_wsgi_module;
 use crate::nginx::output::Outgoing;
 use crate::nginx::worker::worker;
 
-/// So many contexts are kept for the next requests.
-const MOST_SPARE: usize = 64;
+/// Largest number of idle contexts that are kept for later requests.
+const MOST_IDLE: usize = 64;
 
-/// What the module knows of a request.
+/// The module's state of a request.
 pub(crate) struct Context {
     /// To be had from [`Context::request`].
     r: *mut ngx_http_request_t,
@@ -74,19 +74,19 @@ impl Deref for Held {
 }
 
 impl Drop for Held {
-    /// The last one clears the context and keeps it for another request.
+    /// Dropping the last reference clears the context and keeps it for another request.
     fn drop(&mut self) {
         // SAFETY: taken once, here.
         let mut context = unsafe { ManuallyDrop::take(&mut self.0) };
         let (Some(over), Some(worker)) = (Rc::get_mut(&mut context), worker()) else { return };
         if let Some(exchange) = over.exchange.take() {
             let memory = over.head.take().map(|head| head.fields.into_memory()).unwrap_or_default();
-            worker.spare.borrow_mut().add(exchange, memory);
+            worker.recycler.borrow_mut().add(exchange, memory);
         }
         *over = Context::new(ptr::null_mut());
-        let mut spare = worker.contexts.borrow_mut();
-        if spare.len() < MOST_SPARE {
-            spare.push(context);
+        let mut idle = worker.contexts.borrow_mut();
+        if idle.len() < MOST_IDLE {
+            idle.push(context);
         }
     }
 }
@@ -171,13 +171,13 @@ unsafe extern "C" fn let_go(data: *mut c_void) {
     guard((), || drop(Held(ManuallyDrop::new(unsafe { Rc::from_raw(data.cast::<Context>()) }))));
 }
 
-/// Gives a request a context, cleared and of the worker's spare ones if there is one.
+/// Attaches a context to a request: an idle one if there is one, else a new one.
 ///
 /// # Safety
 /// `r` must be a live request of the calling thread.
 pub(super) unsafe fn attach(r: *mut ngx_http_request_t) -> Option<()> {
-    let spare = worker().and_then(|worker| worker.contexts.borrow_mut().pop());
-    let mut context = spare.unwrap_or_else(|| Rc::new(Context::new(r)));
+    let recycled = worker().and_then(|worker| worker.contexts.borrow_mut().pop());
+    let mut context = recycled.unwrap_or_else(|| Rc::new(Context::new(r)));
     let own = Rc::get_mut(&mut context)?;
     own.r = r;
     // SAFETY: as the caller vouches.

@@ -130,9 +130,9 @@ unsafe fn submit(r: *mut ngx_http_request_t, context: &Context, worker: &Worker)
             inbox: streamed.then(|| Box::new(Inbox::new(location.buffers))),
             owner: ptr::from_ref(context).expose_provenance(),
         };
-        let entries = worker.spare.borrow_mut().entries();
+        let entries = worker.recycler.borrow_mut().entries();
         let request = request::snapshot(r, context, main, location, entries)?;
-        let exchange = worker.spare.borrow_mut().exchange(request, terms, &worker.completions);
+        let exchange = worker.recycler.borrow_mut().exchange(request, terms, &worker.completions);
         let _ = context.exchange.set(Arc::clone(&exchange));
         if let Err(exchange) = worker.submit(exchange) {
             let pool = &main.spec.pools[exchange.pool()];

@@ -1,4 +1,4 @@
-//! Exchanges whose requests are over: their memory serves the next ones.
+//! Recycles exchanges: those of requests that are over lend their memory to the next ones.
 
 use std::mem;
 use std::sync::{Arc, PoisonError};
@@ -7,16 +7,16 @@ use super::body::Body;
 use super::request::{Entries, MOST_KEPT, Request};
 use super::{Completions, Delivery, Exchange, Terms};
 
-/// So many are kept at most: what is in flight beyond that is so slow that an allocation more does not matter.
+/// Largest number of exchanges to keep. With more in flight, requests are so slow that an allocation does not matter.
 const MOST: usize = 64;
 
-/// Exchanges that nobody else knows of any more, the last one on top. They hold their memory, and what others share
-/// anyway: the setting, the completions.
+/// Exchanges to which there is no other reference, the most recent on top. They hold their own memory, and shared
+/// objects that live on anyway: the setting, the completions.
 #[derive(Debug, Default)]
-pub struct Spare(Vec<Arc<Exchange>>);
+pub struct Recycler(Vec<Arc<Exchange>>);
 
-impl Spare {
-    /// Takes an exchange in, if the caller's was the last reference to it, and the memory in which its response's head was.
+impl Recycler {
+    /// Adds an exchange, with the memory of its response's head, unless there are other references to it.
     pub fn add(&mut self, mut exchange: Arc<Exchange>, mut memory: Vec<u8>) {
         if self.0.len() >= MOST {
             return;
@@ -32,21 +32,19 @@ impl Spare {
         self.0.push(exchange);
     }
 
-    /// Memory for the entries of the next request.
+    /// Returns memory for the entries of the next request.
     pub fn entries(&mut self) -> Entries {
         let top = self.0.last_mut().and_then(Arc::get_mut);
         top.map(|exchange| mem::take(&mut exchange.request.own)).unwrap_or_default()
     }
 
-    /// As [`Exchange::new`].
+    /// As [`Exchange::new`], in recycled memory if there is some.
     pub fn exchange(&mut self, request: Request, terms: Terms, completions: &Arc<Completions>) -> Arc<Exchange> {
         if let Some(mut exchange) = self.0.pop() {
-            if let Some(spare) =
-                Arc::get_mut(&mut exchange).filter(|spare| Arc::ptr_eq(&spare.completions, completions))
-            {
-                spare.request = request;
-                spare.terms = terms;
-                spare.start();
+            if let Some(recycled) = Arc::get_mut(&mut exchange).filter(|it| Arc::ptr_eq(&it.completions, completions)) {
+                recycled.request = request;
+                recycled.terms = terms;
+                recycled.start();
                 return exchange;
             }
         }
@@ -71,12 +69,12 @@ mod tests {
 
     #[test]
     fn the_next_request_has_the_memory_and_nothing_else_of_the_last_one() {
-        let mut spare = Spare::default();
-        assert!(spare.entries().iter().next().is_none());
+        let mut recycler = Recycler::default();
+        assert!(recycler.entries().iter().next().is_none());
         let mut request = Request::default();
         request.own.push(names::PATH_INFO, b"/secret");
         let completions = completions();
-        let first = spare.exchange(request, terms(1), &completions);
+        let first = recycler.exchange(request, terms(1), &completions);
         assert!(first.begin());
         first.end(End::Complete);
         completions.drain(|exchange| assert!(exchange.take().end.is_some()));
@@ -85,11 +83,11 @@ mod tests {
         let mut memory = first.memory();
         assert_eq!(memory.capacity(), 0);
         memory.extend_from_slice(b"secret");
-        spare.add(first, memory);
+        recycler.add(first, memory);
 
-        let entries = spare.entries();
+        let entries = recycler.entries();
         assert!(entries.iter().next().is_none());
-        let second = spare.exchange(Request { own: entries, ..Request::default() }, terms(2), &completions);
+        let second = recycler.exchange(Request { own: entries, ..Request::default() }, terms(2), &completions);
         assert_eq!(Arc::as_ptr(&second), address);
         assert!(second.owner() == 2 && second.is_queued() && !second.is_gone() && second.began().is_none());
         assert!(second.request.get(names::PATH_INFO).is_none() && second.take().is_empty());
@@ -99,25 +97,25 @@ mod tests {
 
     #[test]
     fn what_somebody_else_still_has_is_left_alone() {
-        let mut spare = Spare::default();
+        let mut recycler = Recycler::default();
         let exchange = Exchange::new(Request::default(), terms(1), completions());
         let kept = Arc::clone(&exchange);
-        spare.add(exchange, Vec::new());
-        assert!(spare.0.is_empty());
+        recycler.add(exchange, Vec::new());
+        assert!(recycler.0.is_empty());
         assert_eq!(kept.owner(), 1);
     }
 
     #[test]
     fn of_much_memory_most_is_given_back() {
-        let mut spare = Spare::default();
+        let mut recycler = Recycler::default();
         let mut request = Request::default();
         request.own.push(names::QUERY_STRING, &vec![b'x'; 1 << 20]);
         let exchange = Exchange::new(request, terms(1), completions());
-        spare.add(exchange, vec![0; 1 << 20]);
-        assert!(spare.0[0].request.own.memory() <= MOST_KEPT && spare.0[0].memory().capacity() <= MOST_KEPT);
+        recycler.add(exchange, vec![0; 1 << 20]);
+        assert!(recycler.0[0].request.own.memory() <= MOST_KEPT && recycler.0[0].memory().capacity() <= MOST_KEPT);
         for _ in 0..2 * MOST {
-            spare.add(Exchange::new(Request::default(), terms(1), completions()), Vec::new());
+            recycler.add(Exchange::new(Request::default(), terms(1), completions()), Vec::new());
         }
-        assert_eq!(spare.0.len(), MOST);
+        assert_eq!(recycler.0.len(), MOST);
     }
 }
