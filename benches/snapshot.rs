@@ -62,9 +62,10 @@ fn snapshot(criterion: &mut Criterion) {
 /// A call with a small response, from its request to what the event loop takes.
 fn exchange(criterion: &mut Criterion) {
     let completions = Arc::new(Completions::new(Box::new(|| ())));
-    let setting = Arc::new(Entries::default());
+    let base_environ = Arc::new(Entries::default());
     let call = || {
-        let request = Request { setting: Arc::clone(&setting), own: entries(&HEADERS[..1]), body: Body::default() };
+        let request =
+            Request { base_environ: Arc::clone(&base_environ), own: entries(&HEADERS[..1]), body: Body::default() };
         let terms = Terms { app: 0, pool: 0, window: 1 << 18, origin: Origin::default(), inbox: None, owner: 1 };
         let exchange = Exchange::new(request, terms, Arc::clone(&completions));
         exchange.begin();

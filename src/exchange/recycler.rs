@@ -11,7 +11,7 @@ use super::{Completions, Delivery, Exchange, Terms};
 const MOST: usize = 64;
 
 /// Exchanges to which there is no other reference, the most recent on top. They hold their own memory, and shared
-/// objects that live on anyway: the setting, the completions.
+/// objects that live on anyway: the base environ, the completions.
 #[derive(Debug, Default)]
 pub struct Recycler(Vec<Arc<Exchange>>);
 

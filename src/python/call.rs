@@ -81,7 +81,7 @@ fn call<'py>(
 ) -> Result<'py, ()> {
     let app = &python.apps[exchange.app()].name;
     let pool_environ = python.templates[exchange.pool()].get(py);
-    let (template, others) = kit.environ_cache.template(&python.keys, pool_environ, &exchange.request.setting)?;
+    let (template, others) = kit.environ_cache.template(&python.keys, pool_environ, &exchange.request.base_environ)?;
     let objects = template.lend(py, python, deferred, exchange)?;
     let environ = python.keys.environ(py, &exchange.request, template, others)?;
     let response = Response::new(exchange.clone(), deferred.clone(), app.clone(), environ.is_head);

@@ -1,7 +1,7 @@
 //! A cache of environ: most values of a request are those of the last one, and need not be set again.
 //!
-//! Each thread has its own templates, one for each setting. A value is added to the template when two requests in a row
-//! have it. A key is removed as soon as a request does not have it.
+//! Each thread has its own templates, one for each base environ. A value is added to the template when two requests in a
+//! row have it. A key is removed as soon as a request does not have it.
 
 use std::mem;
 use std::sync::Arc;
@@ -40,12 +40,12 @@ pub(super) struct EnvironCache {
 #[derive(Default)]
 pub(super) struct OtherKeys(Vec<Py>);
 
-/// A dictionary with the values that the last requests in a setting had in common. It is copied for each call.
+/// A dictionary with the values that the last requests with the same base environ had in common. It is copied for each call.
 pub(super) struct Template {
     /// The template of the thread's pool, from which this one was created.
     pool_environ: Py,
-    setting: Arc<Entries>,
-    /// The entries that every request in the setting has.
+    base_environ: Arc<Entries>,
+    /// `pool_environ` with the entries of `base_environ`.
     base: Py,
     /// `base` with the values that the last requests added. This is what is copied.
     dict: Py,
@@ -55,7 +55,7 @@ pub(super) struct Template {
     values: Vec<Value>,
     /// The raw stable entries that `dict` already has. Empty when there are none.
     stable: Vec<u8>,
-    /// The result of setting `stable`.
+    /// The flags of `stable`, and the number of added values among them.
     stable_result: StableResult,
     /// A value was set in the copy, but not in `dict`.
     copy_differs: bool,
@@ -109,24 +109,25 @@ pub(super) struct CallObjects<'py> {
 }
 
 impl EnvironCache {
-    /// Returns the template for a request in `setting`, created on the first use, and the other keys. `pool_environ` is
+    /// Returns the template for requests with `base_environ`, created on the first use, and the other keys. `pool_environ` is
     /// the pool's template.
     #[inline]
     pub(super) fn template<'py>(
         &mut self,
         keys: &Keys,
         pool_environ: &Object<'py>,
-        setting: &Arc<Entries>,
+        base_environ: &Arc<Entries>,
     ) -> Result<'py, (&mut Template, &mut OtherKeys)> {
         let py = pool_environ.py();
         let all = &mut self.templates;
         let same = |template: &Template| {
-            Arc::ptr_eq(&template.setting, setting) && template.pool_environ.get(py).as_ptr() == pool_environ.as_ptr()
+            Arc::ptr_eq(&template.base_environ, base_environ)
+                && template.pool_environ.get(py).as_ptr() == pool_environ.as_ptr()
         };
         match all.iter().position(same) {
             Some(at) => all.swap(0, at),
             None => {
-                let new = Template::new(keys, pool_environ, setting)?;
+                let new = Template::new(keys, pool_environ, base_environ)?;
                 while all.len() >= MOST_TEMPLATES {
                     all.pop().into_iter().for_each(|template| template.release(py));
                 }
@@ -157,11 +158,11 @@ impl OtherKeys {
 }
 
 impl Template {
-    fn new<'py>(keys: &Keys, pool_environ: &Object<'py>, setting: &Arc<Entries>) -> Result<'py, Self> {
+    fn new<'py>(keys: &Keys, pool_environ: &Object<'py>, base_environ: &Arc<Entries>) -> Result<'py, Self> {
         let py = pool_environ.py();
         let base = pool_environ.copy_dict()?;
         let mut https = false;
-        for (name, bytes) in setting.iter() {
+        for (name, bytes) in base_environ.iter() {
             https = if name == names::HTTPS { is_on(bytes) } else { https };
             base.set_item(&keys.key(py, name)?, &py.latin1(bytes)?)?;
         }
@@ -171,12 +172,12 @@ impl Template {
             let name = Name::Known(index);
             let remembered = names::is_stable(name) || ALSO_CACHED.contains(&name);
             let last = if remembered { Some(py.text("")?.keep()) } else { None };
-            let is_empty_in_base = ALWAYS.contains(&name) && setting.get(name).is_none();
+            let is_empty_in_base = ALWAYS.contains(&name) && base_environ.get(name).is_none();
             Ok(Value { last, is_empty_in_base, is_added: false, is_current: is_empty_in_base, generation: 0 })
         };
         Ok(Self {
             pool_environ: pool_environ.clone().keep(),
-            setting: Arc::clone(setting),
+            base_environ: Arc::clone(base_environ),
             values: (0..KNOWN.len() as u8).map(value).collect::<Result<_>>()?,
             base: base.keep(),
             dict: dict.keep(),

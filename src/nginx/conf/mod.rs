@@ -15,10 +15,10 @@ use std::sync::Arc;
 
 use nginx_sys::*;
 
+use super::base_environ::BaseEnvirons;
 use super::ffi::{ERROR, UNSET, copy_to_pool, guard, pool_box};
 use super::module::ngx_http_wsgi_module;
 use super::scoreboard::Scoreboard;
-use super::setting::Settings;
 use super::status::Format;
 use crate::exchange::spec;
 pub(crate) use commands::COMMANDS;
@@ -103,7 +103,7 @@ pub(crate) struct LocConf {
     /// Index into [`MainConf::passes`], or [`UNSET`].
     pass: usize,
     params: Option<Rc<Vec<Param>>>,
-    pub(crate) settings: Settings,
+    pub(crate) base_environs: BaseEnvirons,
     /// `wsgi_status`.
     pub(crate) status: Option<Format>,
 }
@@ -194,7 +194,7 @@ pub(crate) unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_v
         temp_path: ptr::null_mut(),
         pass: UNSET,
         params: None,
-        settings: Settings::default(),
+        base_environs: BaseEnvirons::default(),
         status: None,
     };
     // SAFETY: nginx hands a valid `cf`.

@@ -166,8 +166,8 @@ impl Ask {
         self
     }
 
-    pub(super) fn setting(mut self, setting: &Arc<Entries>) -> Self {
-        self.request.setting = Arc::clone(setting);
+    pub(super) fn base_environ(mut self, base_environ: &Arc<Entries>) -> Self {
+        self.request.base_environ = Arc::clone(base_environ);
         self
     }
 
