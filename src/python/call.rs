@@ -19,41 +19,41 @@ use crate::exchange::Exchange;
 use crate::exchange::log::Level;
 use crate::exchange::response::{End, Failure, OnDrop};
 
-/// So many copied bytes travel as one message; what has more goes out in several, at the client's pace.
+/// Largest number of copied bytes in one message. A longer body is sent in several messages, at the client's pace.
 const MOST_COPIED: usize = 1024 * 1024;
 
-/// Why a response is not (wholly) there.
+/// Why a response is missing or incomplete.
 enum Problem<'py> {
-    /// An exception, and where.
+    /// An exception, and where it was raised.
     Raised(&'static str, Raised<'py>),
-    /// The application did what it must not do.
+    /// The application violated WSGI.
     Misuse(String),
 }
 
 type Outcome<'py, T> = std::result::Result<T, Problem<'py>>;
 
-/// What a thread brings to each of its calls.
+/// What a thread keeps from one call to the next.
 #[derive(Default)]
-pub(super) struct Kit {
+pub(super) struct PerThread {
     pub(super) environ_cache: EnvironCache,
     pub(super) closings: RefCell<Closings>,
-    /// The last call's start_response, if nobody else has it.
+    /// The last call's start_response, if there is no other reference to it.
     response: Option<Empty<Response>>,
 }
 
-impl Kit {
+impl PerThread {
     pub(super) fn release(self, py: Attached<'_>) {
         self.environ_cache.release(py);
         self.response.into_iter().for_each(|response| response.release(py));
     }
 }
 
-/// Runs a call that has begun, to its end.
+/// Runs a call that has begun until it ends.
 pub(super) fn run(
     py: Attached<'_>,
     python: &Python,
     deferred: &Arc<DeferredDecref>,
-    kit: &mut Kit,
+    per_thread: &mut PerThread,
     exchange: &Arc<Exchange>,
 ) {
     let app = &python.apps[exchange.app()];
@@ -63,40 +63,41 @@ pub(super) fn run(
     };
     let _in_call = InCall::new(exchange.origin());
     let context = &py.fresh_context();
-    if let Err(raised) = call(py, python, deferred, kit, exchange, application.get(py), context) {
+    if let Err(raised) = call(py, python, deferred, per_thread, exchange, application.get(py), context) {
         let record = python.describe(py, &app.name, "exception before the call", &raised);
         exchange.end(End::Failed(failure(record)));
     }
 }
 
-/// Prepares environ and start_response, and calls the application with them. Err: it has not been called.
+/// Prepares environ and start_response, and calls the application with them. Fails if it could not be called.
 fn call<'py>(
     py: Attached<'py>,
     python: &Python,
     deferred: &Arc<DeferredDecref>,
-    kit: &mut Kit,
+    per_thread: &mut PerThread,
     exchange: &Arc<Exchange>,
     application: &Object<'py>,
     context: &Option<Context<'py>>,
 ) -> Result<'py, ()> {
     let app = &python.apps[exchange.app()].name;
     let pool_environ = python.templates[exchange.pool()].get(py);
-    let (template, others) = kit.environ_cache.template(&python.keys, pool_environ, &exchange.request.base_environ)?;
+    let (template, others) =
+        per_thread.environ_cache.template(&python.keys, pool_environ, &exchange.request.base_environ)?;
     let objects = template.lend(py, python, deferred, exchange)?;
     let environ = python.keys.environ(py, &exchange.request, template, others)?;
     let response = Response::new(exchange.clone(), deferred.clone(), app.clone(), environ.is_head);
-    let start_response = match kit.response.take() {
+    let start_response = match per_thread.response.take() {
         Some(empty) => empty.fill(py, response),
         None => class::instantiate(python.classes.response.get(py), response)?,
     };
     if let Some(early_hints) = python.early_hints {
         environ.dict.set_item(python.keys.early_hints.get(py), &early_hints.to(&start_response)?)?;
     }
-    let closings = &kit.closings;
+    let closings = &per_thread.closings;
     let call = Call { py, python, deferred, closings, context, exchange, app, start_response: &start_response };
     call.run(application, environ.dict);
     drop(call);
-    kit.response = start_response.empty(0);
+    per_thread.response = start_response.empty(0);
     // The call is over, so there is nobody to report a lack of memory to.
     let _ = template.take_back(&python.keys, objects);
     Ok(())
