@@ -14,7 +14,7 @@ use pyo3_ffi as ffi;
 use super::deferred_decref::DeferredDecref;
 use super::interpreter::{self, Interpreter, Python};
 use super::object::Attached;
-use super::{errors, fork, init, role, signals};
+use super::{attach_guard, errors, fork, init, signals};
 use crate::exchange::Exchange;
 use crate::exchange::log::{self, Level, Origin};
 use crate::exchange::spec::Spec;
@@ -257,7 +257,7 @@ impl MainThread {
             self.attached(|py| drop(python.functions.shut_down.get(py).call(&[])));
         }
         errors::flush_lines();
-        let all_back = role::close(deadline.saturating_duration_since(Instant::now()));
+        let all_back = attach_guard::close(deadline.saturating_duration_since(Instant::now()));
         let mine = phase.compare_exchange(RUNNING, FINALISING, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if !(all_back && mine) {
             loop {

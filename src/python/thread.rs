@@ -12,7 +12,7 @@ use super::closing::Notify;
 use super::interpreter::{Interpreter, Python};
 use super::object::Attached;
 use super::switch_interval::Wait;
-use super::{errors, role};
+use super::{attach_guard, errors};
 use crate::exchange::Job;
 use crate::exchange::log::Level;
 use crate::exchange::response::{End, Failure};
@@ -42,7 +42,7 @@ impl std::fmt::Debug for Thread {
 impl Thread {
     /// Creates a thread state for the current thread. It is not attached yet.
     pub fn new(interpreter: &Arc<Interpreter>) -> Self {
-        role::check();
+        attach_guard::check();
         let state = match &interpreter.python {
             // SAFETY: the interpreter lives until python-main has joined this thread.
             Ok(python) => unsafe { ffi::PyThreadState_New(python.state.0) },
@@ -84,7 +84,7 @@ impl Thread {
     /// Attaches the thread: waits for the GIL.
     #[inline]
     pub fn attach(&mut self) {
-        role::check();
+        attach_guard::check();
         if !self.attached && !self.state.is_null() {
             self.calls = self.interpreter.python.as_ref().map_or(0, |python| python.switch_interval.calls());
             // SAFETY: this thread's own state, which is not attached.
