@@ -9,7 +9,7 @@ use ngx_http_wsgi_module::exchange::log::Origin;
 use ngx_http_wsgi_module::exchange::names;
 use ngx_http_wsgi_module::exchange::request::{Entries, Request};
 use ngx_http_wsgi_module::exchange::response::{End, Fields, Head};
-use ngx_http_wsgi_module::exchange::{Completions, Exchange, Terms};
+use ngx_http_wsgi_module::exchange::{CallParams, Completions, Exchange};
 
 /// What a browser sends with a page's first request.
 const HEADERS: [(&[u8], &[u8]); 14] = [
@@ -66,8 +66,8 @@ fn exchange(criterion: &mut Criterion) {
     let call = || {
         let request =
             Request { base_environ: Arc::clone(&base_environ), own: entries(&HEADERS[..1]), body: Body::default() };
-        let terms = Terms { app: 0, pool: 0, window: 1 << 18, origin: Origin::default(), inbox: None, owner: 1 };
-        let exchange = Exchange::new(request, terms, Arc::clone(&completions));
+        let params = CallParams { app: 0, pool: 0, window: 1 << 18, origin: Origin::default(), inbox: None, owner: 1 };
+        let exchange = Exchange::new(request, params, Arc::clone(&completions));
         exchange.begin();
         let mut fields = Fields::with_room(exchange.memory(), 2);
         fields.push(b"Content-Type", b"text/plain");

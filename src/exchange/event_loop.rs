@@ -21,7 +21,7 @@ impl Exchange {
 
     /// The streamed body, if it is one.
     pub fn inbox(&self) -> Option<&Inbox> {
-        self.terms.inbox.as_deref()
+        self.params.inbox.as_deref()
     }
 
     /// `bytes` of what was sent are off this process's hands: a waiting thread may go on.
@@ -75,7 +75,7 @@ impl Exchange {
         // Not under the lock: others may be told of it.
         drop(parts);
         // Whoever learns of it by reading finds it said everywhere.
-        if let Some(inbox) = &self.terms.inbox {
+        if let Some(inbox) = &self.params.inbox {
             inbox.close(Err(Broken::ClientGone));
         }
         let dropped = self.state.compare_exchange(QUEUED, OVER, Ordering::AcqRel, Ordering::Acquire).is_ok();

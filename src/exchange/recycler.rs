@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::body::Body;
 use super::request::{Entries, MOST_KEPT, Request};
-use super::{Completions, Delivery, Exchange, Terms};
+use super::{CallParams, Completions, Delivery, Exchange};
 
 /// Largest number of exchanges to keep. With more in flight, requests are so slow that an allocation does not matter.
 const MOST: usize = 64;
@@ -24,7 +24,7 @@ impl Recycler {
         let Some(over) = Arc::get_mut(&mut exchange) else { return };
         over.request.own.clear();
         over.request.body = Body::default();
-        over.terms.inbox = None;
+        over.params.inbox = None;
         memory.clear();
         memory.shrink_to(MOST_KEPT);
         let outbox = over.outbox.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -39,16 +39,16 @@ impl Recycler {
     }
 
     /// As [`Exchange::new`], in recycled memory if there is some.
-    pub fn exchange(&mut self, request: Request, terms: Terms, completions: &Arc<Completions>) -> Arc<Exchange> {
+    pub fn exchange(&mut self, request: Request, params: CallParams, completions: &Arc<Completions>) -> Arc<Exchange> {
         if let Some(mut exchange) = self.0.pop() {
             if let Some(recycled) = Arc::get_mut(&mut exchange).filter(|it| Arc::ptr_eq(&it.completions, completions)) {
                 recycled.request = request;
-                recycled.terms = terms;
+                recycled.params = params;
                 recycled.start();
                 return exchange;
             }
         }
-        Exchange::new(request, terms, Arc::clone(completions))
+        Exchange::new(request, params, Arc::clone(completions))
     }
 }
 
@@ -59,8 +59,8 @@ mod tests {
     use super::super::response::End;
     use super::*;
 
-    fn terms(owner: usize) -> Terms {
-        Terms { app: 0, pool: 0, window: 4, origin: Origin::default(), inbox: None, owner }
+    fn params(owner: usize) -> CallParams {
+        CallParams { app: 0, pool: 0, window: 4, origin: Origin::default(), inbox: None, owner }
     }
 
     fn completions() -> Arc<Completions> {
@@ -74,7 +74,7 @@ mod tests {
         let mut request = Request::default();
         request.own.push(names::PATH_INFO, b"/secret");
         let completions = completions();
-        let first = recycler.exchange(request, terms(1), &completions);
+        let first = recycler.exchange(request, params(1), &completions);
         assert!(first.begin());
         first.end(End::Complete);
         completions.drain(|exchange| assert!(exchange.take().end.is_some()));
@@ -87,7 +87,7 @@ mod tests {
 
         let entries = recycler.entries();
         assert!(entries.iter().next().is_none());
-        let second = recycler.exchange(Request { own: entries, ..Request::default() }, terms(2), &completions);
+        let second = recycler.exchange(Request { own: entries, ..Request::default() }, params(2), &completions);
         assert_eq!(Arc::as_ptr(&second), address);
         assert!(second.owner() == 2 && second.is_queued() && !second.is_gone() && second.began().is_none());
         assert!(second.request.get(names::PATH_INFO).is_none() && second.take().is_empty());
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn what_somebody_else_still_has_is_left_alone() {
         let mut recycler = Recycler::default();
-        let exchange = Exchange::new(Request::default(), terms(1), completions());
+        let exchange = Exchange::new(Request::default(), params(1), completions());
         let kept = Arc::clone(&exchange);
         recycler.add(exchange, Vec::new());
         assert!(recycler.0.is_empty());
@@ -110,11 +110,11 @@ mod tests {
         let mut recycler = Recycler::default();
         let mut request = Request::default();
         request.own.push(names::QUERY_STRING, &vec![b'x'; 1 << 20]);
-        let exchange = Exchange::new(request, terms(1), completions());
+        let exchange = Exchange::new(request, params(1), completions());
         recycler.add(exchange, vec![0; 1 << 20]);
         assert!(recycler.0[0].request.own.memory() <= MOST_KEPT && recycler.0[0].memory().capacity() <= MOST_KEPT);
         for _ in 0..2 * MOST {
-            recycler.add(Exchange::new(Request::default(), terms(1), completions()), Vec::new());
+            recycler.add(Exchange::new(Request::default(), params(1), completions()), Vec::new());
         }
         assert_eq!(recycler.0.len(), MOST);
     }

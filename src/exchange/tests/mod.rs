@@ -17,8 +17,8 @@ pub(crate) fn until(what: &str, condition: impl Fn() -> bool) {
 
 fn exchange(window: u64) -> (Arc<Exchange>, Arc<Completions>) {
     let completions = Arc::new(Completions::new(Box::new(|| ())));
-    let terms = Terms { app: 0, pool: 0, window, origin: Origin::default(), inbox: None, owner: 7 };
-    (Exchange::new(Request::default(), terms, Arc::clone(&completions)), completions)
+    let params = CallParams { app: 0, pool: 0, window, origin: Origin::default(), inbox: None, owner: 7 };
+    (Exchange::new(Request::default(), params, Arc::clone(&completions)), completions)
 }
 
 fn chunk(bytes: &[u8]) -> Option<Part> {

@@ -15,7 +15,7 @@ use crate::exchange::inbox::Inbox;
 use crate::exchange::log::{Level, Origin};
 use crate::exchange::metrics::{Outcome, PoolMetrics};
 use crate::exchange::response::{End, Failure};
-use crate::exchange::{Exchange, Terms, now};
+use crate::exchange::{CallParams, Exchange, now};
 use crate::nginx::conf;
 use crate::nginx::ffi::{
     DONE, ERROR, OK, guard, wsgi_count, wsgi_discard_body, wsgi_request_body_no_buffering, wsgi_set_count,
@@ -122,7 +122,7 @@ unsafe fn submit(r: *mut ngx_http_request_t, context: &Context, worker: &Worker)
         let connection = (*r).connection;
         let core = request::core_loc_conf(r);
         let streamed = wsgi_request_body_no_buffering(r) != 0;
-        let terms = Terms {
+        let params = CallParams {
             app: pass.app,
             pool: pass.pool,
             window: location.buffers as u64,
@@ -132,7 +132,7 @@ unsafe fn submit(r: *mut ngx_http_request_t, context: &Context, worker: &Worker)
         };
         let entries = worker.recycler.borrow_mut().entries();
         let request = request::snapshot(r, context, main, location, entries)?;
-        let exchange = worker.recycler.borrow_mut().exchange(request, terms, &worker.completions);
+        let exchange = worker.recycler.borrow_mut().exchange(request, params, &worker.completions);
         let _ = context.exchange.set(Arc::clone(&exchange));
         if let Err(exchange) = worker.submit(exchange) {
             let pool = &main.spec.pools[exchange.pool()];

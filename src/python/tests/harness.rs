@@ -13,7 +13,7 @@ use crate::exchange::names::{self, Name};
 use crate::exchange::request::{Entries, Request};
 use crate::exchange::response::{End, Failure, Part};
 use crate::exchange::spec::{App, Pool, Spec, Target};
-use crate::exchange::{Completions, Delivery, Exchange, Job, Terms};
+use crate::exchange::{CallParams, Completions, Delivery, Exchange, Job};
 
 /// The applications of most tests: one per function of this file.
 const CASES: &str = include_str!("cases.py");
@@ -220,8 +220,9 @@ impl Ask {
             Completions::with_wakeup_timer(wakeup(), wakeup())
         });
         let origin = Origin { connection: number, sink: None };
-        let terms = Terms { app: self.app, pool: self.pool, window: self.window, origin, inbox: self.inbox, owner: 1 };
-        let exchange = Exchange::new(self.request, terms, Arc::clone(&completions));
+        let params =
+            CallParams { app: self.app, pool: self.pool, window: self.window, origin, inbox: self.inbox, owner: 1 };
+        let exchange = Exchange::new(self.request, params, Arc::clone(&completions));
         Pending { harness: self.harness, exchange, deliveries, number, _completions: completions }
     }
 
