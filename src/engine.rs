@@ -130,7 +130,7 @@ impl Engine {
         self.pools.iter().filter_map(Pool::wake).min()
     }
 
-    /// A call that waited in the queue of `pool` has been cancelled.
+    /// Notes that a call in the queue of `pool` has been cancelled.
     pub(crate) fn forget(&self, pool: usize) {
         self.pools[pool].forget();
     }
@@ -145,17 +145,17 @@ impl Engine {
         self.specs[pool].threads > 0 && self.pools[pool].is_full()
     }
 
-    /// Has the Python stack of the thread that runs the call written to the log.
+    /// Logs the Python stack of the thread that runs the call.
     pub(crate) fn log_stack(&self, exchange: Arc<Exchange>, why: String) {
         self.python.borrow().log_stack(exchange, why);
     }
 
-    /// Has an exception raised in the call, if a thread still runs it.
+    /// Raises an exception in the call, if a thread still runs it.
     pub(crate) fn interrupt(&self, exchange: Arc<Exchange>) {
         self.python.borrow().interrupt(exchange);
     }
 
-    /// Adds a thread to a pool, for one that is lost to a call that does not end.
+    /// Adds a thread to a pool to replace a lost one.
     pub(crate) fn add_thread(&self, pool: usize) {
         let (spec, metrics) = (self.specs[pool].clone(), &self.metrics[pool]);
         let (pool, completions) = (self.pools[pool].clone(), Arc::clone(&self.completions));

@@ -108,7 +108,7 @@ impl Context {
         unsafe { ngx_add_timer(self.deadline.get(), after.max(1)) };
     }
 
-    /// When the call is given up that goes on without its request, and whether it is interrupted then.
+    /// Returns when a call that goes on without its request is given up, and whether it is interrupted then.
     pub(super) fn due(&self, began: u64) -> (u64, bool) {
         let location = self.location();
         let after = |moment: u64, timeout: ngx_msec_t| moment.saturating_add((timeout as u64).saturating_mul(1000));
@@ -118,7 +118,7 @@ impl Context {
         }
     }
 
-    /// Answers 503 for a call that waits; 504, if `running`, for one that runs.
+    /// Answers 503 for a call that waits. Answers 504 for one that runs, if `running` is set.
     fn give_up(&self, running: bool, why: &str) {
         match self.exchange().and_then(|exchange| exchange.began()) {
             None => self.refuse(why, Outcome::QueueTimeout),
@@ -130,10 +130,10 @@ impl Context {
         }
     }
 
-    /// Answers 504 in the stead of a call that has run out of time.
+    /// Answers 504 instead of a call that has run out of time.
     fn expire(&self, why: &str, outcome: Outcome) {
         if let (Some(exchange), Some(worker)) = (self.exchange(), worker()) {
-            worker.overdue(exchange, why, outcome == Outcome::RequestTimeout);
+            worker.time_out(exchange, why, outcome == Outcome::RequestTimeout);
         }
         self.fail(&Failure { status: GATEWAY_TIMEOUT, level: Level::Error, record: why.to_owned() }, outcome);
     }

@@ -153,7 +153,7 @@ fn seconds(microseconds: u64) -> String {
 fn running(worker: &Worker) -> Vec<Arc<Exchange>> {
     let requests = deadlines::all();
     let present = requests.iter().filter_map(|context| context.exchange().cloned());
-    present.chain(worker.overdue.calls()).filter(|call| call.is_running()).collect()
+    present.chain(worker.abandoned.calls()).filter(|call| call.is_running()).collect()
 }
 
 fn thread_name(ident: u64) -> Option<String> {

@@ -1,5 +1,6 @@
 //! World 1: the event loop. Every line here runs on the thread that nginx calls, but for the sinks in `thread_log`.
 
+mod abandoned;
 mod accel;
 mod accept;
 mod alarm;
@@ -22,7 +23,6 @@ mod log;
 mod log_queue;
 mod module;
 mod output;
-mod overdue;
 mod request;
 mod respawn;
 mod scoreboard;

@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use nginx_sys::*;
 
+use super::abandoned::AbandonedCalls;
 use super::accept::Accept;
 use super::alarm::Alarm;
 use super::ffi::{guard, wsgi_close_connections};
 use super::gil::Gil;
 use super::handler::Context;
 use super::leaving::Leaving;
-use super::overdue::Overdue;
 use super::scoreboard::{self, Scoreboard};
 use super::status::Report;
 use super::thread_log::{self, Logs};
@@ -29,7 +29,7 @@ use crate::exchange::metrics::{Outcome, PoolMetrics};
 use crate::exchange::spec;
 use crate::exchange::{Completions, Exchange, Job, Recycler, now};
 
-/// How long a worker that ends gives its threads: after a graceful quit, and when it is told to stop at once.
+/// Time that a worker's threads have to end: after a graceful quit, and when the worker must stop at once.
 const GRACE: Duration = Duration::from_secs(10);
 const GRACE_AT_ONCE: Duration = Duration::from_millis(700);
 
@@ -43,7 +43,7 @@ pub(crate) struct Worker {
     pub(crate) log: Logs,
     /// Bounds how long a coalesced completion can wait.
     pub(crate) wakeup_timer: Arc<Alarm>,
-    /// For calls that wait behind one that has the turn.
+    /// Wakes the event loop to look at calls that wait.
     pub(crate) look: Arc<Alarm>,
     /// Posted when calls have been submitted in this turn of the event loop.
     submitted: UnsafeCell<ngx_event_t>,
@@ -51,15 +51,15 @@ pub(crate) struct Worker {
     pub(crate) recycler: RefCell<Recycler>,
     /// Contexts of requests that are over.
     pub(crate) contexts: RefCell<Vec<Rc<Context>>>,
-    pub(crate) overdue: Overdue,
+    pub(crate) abandoned: AbandonedCalls,
     pub(crate) gil: Gil,
     pub(crate) leaving: Leaving,
     scoreboard: &'static Scoreboard,
-    /// This worker's slot on it.
+    /// Index of this worker's slot on the scoreboard.
     slot: usize,
     /// As configured.
     pub(crate) pools: Vec<spec::Pool>,
-    /// Second of the last line about refused requests, and how many have not been told of since.
+    /// Second of the last log line about refused requests, and the number of refusals not logged since.
     refusals: Cell<(time_t, u64)>,
 }
 
@@ -117,7 +117,7 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
         Ok(engine) => {
             // SAFETY: an event is a struct of pointers, integers and flags, for which zero is nginx's own start.
             let submitted = UnsafeCell::new(unsafe { std::mem::zeroed::<ngx_event_t>() });
-            let overdue = Overdue::new(pools.len(), cycle.log);
+            let abandoned = AbandonedCalls::new(pools.len(), cycle.log);
             let accept = Accept::new(&scoreboard.slots()[..workers], slot, pools.len(), cycle.log);
             let worker = Worker {
                 engine,
@@ -129,7 +129,7 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
                 accept,
                 recycler: RefCell::default(),
                 contexts: RefCell::default(),
-                overdue,
+                abandoned,
                 gil,
                 leaving: Leaving::new(cycle.log),
                 scoreboard,
@@ -239,7 +239,7 @@ impl Worker {
         let metrics = self.metrics(pool);
         metrics.count(Outcome::Requested);
         let job = Job::new(exchange);
-        let submitted = if self.overdue.is_lost(pool) { Err(job.refused()) } else { self.engine.submit(job) };
+        let submitted = if self.abandoned.has_lost_all(pool) { Err(job.refused()) } else { self.engine.submit(job) };
         if submitted.is_ok() {
             metrics.call_queued();
         }
@@ -247,7 +247,7 @@ impl Worker {
         submitted
     }
 
-    /// Has threads come for the calls that wait, now and again as long as some do.
+    /// Wakes threads for the calls that wait, and looks again while some do.
     pub(crate) fn wake_pools(&self) {
         if let Some(after) = self.engine.wake() {
             self.look.move_to(after);
@@ -259,13 +259,13 @@ impl Worker {
         self.engine.is_full(pool)
     }
 
-    /// A call that waited in the queue of `pool` has been cancelled.
+    /// Notes that a call in the queue of `pool` has been cancelled.
     pub(crate) fn forget(&self, pool: usize) {
         self.engine.forget(pool);
         self.metrics(pool).call_cancelled();
     }
 
-    /// Whether Python has not come so far yet that the pools have threads.
+    /// Whether the applications are still being imported, so that the pools have no threads.
     pub(crate) fn is_importing(&self) -> bool {
         self.used().any(|pool| self.metrics(pool).threads() == 0)
     }
@@ -295,21 +295,21 @@ impl Worker {
         Report::of(&self.pools, self.accept.slots(), |slot| self.scoreboard.pool_metrics(slot))
     }
 
-    /// How many calls wait in the queue of `pool`.
+    /// Number of calls that wait in the queue of `pool`.
     pub(crate) fn queued(&self, pool: usize) -> usize {
         self.engine.queued(pool)
     }
 
-    /// A call has run out of time: has its Python stack logged, and the call interrupted if asked to.
-    pub(crate) fn overdue(&self, exchange: &Arc<Exchange>, why: &str, interrupt: bool) {
+    /// Gives up a call that has run out of time: logs its Python stack, and interrupts it if `interrupt` is set.
+    pub(crate) fn time_out(&self, exchange: &Arc<Exchange>, why: &str, interrupt: bool) {
         self.engine.log_stack(Arc::clone(exchange), why.to_owned());
         if interrupt {
             self.interrupt(exchange);
         }
-        self.overdue.add(exchange, now(), false);
+        self.abandoned.add(exchange, now(), false);
     }
 
-    /// Has an exception raised in the call.
+    /// Raises an exception in the call.
     pub(crate) fn interrupt(&self, exchange: &Arc<Exchange>) {
         self.engine.interrupt(Arc::clone(exchange));
     }
@@ -319,7 +319,7 @@ impl Worker {
         self.engine.add_thread(pool);
     }
 
-    /// Whether a line about a refused request may be written now (one a second), and how many were not told of.
+    /// Whether a refused request may be logged now, once a second. Returns the number of refusals that were not logged.
     pub(crate) fn may_tell_refusal(&self) -> Option<u64> {
         let now = ngx_time();
         let (last, untold) = self.refusals.get();

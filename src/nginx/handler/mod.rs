@@ -16,12 +16,12 @@ use crate::exchange::log::{Level, Origin};
 use crate::exchange::metrics::{Outcome, PoolMetrics};
 use crate::exchange::response::{End, Failure};
 use crate::exchange::{CallParams, Exchange, now};
+use crate::nginx::abandoned::ALL_LOST;
 use crate::nginx::conf;
 use crate::nginx::ffi::{
     DONE, ERROR, OK, guard, wsgi_count, wsgi_discard_body, wsgi_request_body_no_buffering, wsgi_set_count,
     wsgi_set_keepalive, wsgi_set_log_request, wsgi_set_request_body_no_buffering,
 };
-use crate::nginx::overdue::ALL_LOST;
 use crate::nginx::worker::{Worker, worker};
 use crate::nginx::{body, cut_off, headers, log, request, waker};
 use context::attach;
@@ -137,7 +137,7 @@ unsafe fn submit(r: *mut ngx_http_request_t, context: &Context, worker: &Worker)
         if let Err(exchange) = worker.submit(exchange) {
             let pool = &main.spec.pools[exchange.pool()];
             let full = || format!("the queue of pool \"{}\" is full: queue={}", pool.name, pool.queue);
-            let why = if worker.overdue.is_lost(exchange.pool()) { ALL_LOST.to_owned() } else { full() };
+            let why = if worker.abandoned.has_lost_all(exchange.pool()) { ALL_LOST.to_owned() } else { full() };
             context.refuse(&why, Outcome::QueueFull);
             return Some(());
         }
@@ -317,7 +317,7 @@ impl Context {
         if let (true, Some(exchange), Some(worker)) = (interrupt, self.exchange.get(), worker()) {
             worker.interrupt(exchange);
             if exchange.is_running() {
-                worker.overdue.add(exchange, now(), false);
+                worker.abandoned.add(exchange, now(), false);
             }
         }
         self.detach();
@@ -332,7 +332,7 @@ impl Context {
             if let Some(began) = exchange.began() {
                 if exchange.is_running() {
                     let (due, interrupt) = self.due(began);
-                    worker.overdue.add(exchange, due, interrupt);
+                    worker.abandoned.add(exchange, due, interrupt);
                 } else {
                     worker.accept.ended(exchange.pool());
                 }
