@@ -65,8 +65,9 @@ impl Inline {
 }
 
 impl Engine {
-    /// Starts Python, and the pools' threads once the applications have been imported. Calls wait in the queues meanwhile.
-    /// The threads count in `metrics`, indexed by pool, and call `wake_later` to ask for a [`Self::wake`] within that time.
+    /// Starts Python, and the pools' threads once the applications have been imported. Calls wait in the queues
+    /// meanwhile. The threads count in `metrics`, indexed by pool, and call `wake_later` to ask for a [`Self::wake`]
+    /// within that time.
     pub(crate) fn start(
         spec: Spec,
         completions: Arc<Completions>,
@@ -210,8 +211,9 @@ fn spawn_threads(
     threads
 }
 
-/// Whether to wake the event loop for `coalesced` finished calls, the last of which took `took`. `left` is the number of
-/// calls that wait, or `None` if the thread does not go on: while as many wait as have finished, the thread has work.
+/// Whether to wake the event loop for `coalesced` finished calls, the last of which took `took`. `left` is the number
+/// of calls that wait, or `None` if the thread does not go on: while as many wait as have finished, the thread has
+/// work.
 fn is_due(coalesced: usize, left: Option<usize>, took: Duration) -> bool {
     took >= LONG || left.is_none_or(|left| coalesced >= left.min(MAX_COALESCED))
 }

@@ -210,8 +210,8 @@ impl Exchange {
         self.deserted.load(Ordering::Acquire)
     }
 
-    /// Waits until [`Self::is_deserted`], until the call has ended, or until the timeout. Returns whether it is deserted.
-    /// Call it without the GIL.
+    /// Waits until [`Self::is_deserted`], until the call has ended, or until the timeout. Returns whether it is
+    /// deserted. Call it without the GIL.
     pub fn wait_deserted(&self, timeout: Option<Duration>) -> bool {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut outbox = self.outbox();
@@ -237,8 +237,8 @@ impl Exchange {
 
     /// Sends the head, a body part, the end, or several of them as one message. Never blocks.
     ///
-    /// Returns whether there is room for more; if not, call [`Self::wait_room`] before the next part. Fails if the client
-    /// is gone; then nothing was sent.
+    /// Returns whether there is room for more; if not, call [`Self::wait_room`] before the next part. Fails if the
+    /// client is gone; then nothing was sent.
     pub fn send(self: &Arc<Self>, head: Option<Head>, part: Option<Part>, end: Option<End>) -> Result<bool, Gone> {
         self.send_all(head, part.into_iter().collect(), end)
     }

@@ -91,7 +91,8 @@ impl Entries {
         self.push(name, itoa::Buffer::new().format(number).as_bytes());
     }
 
-    /// Adds what precedes a value, and reserves memory for the value. Returns false if it is too long or memory runs out.
+    /// Adds what precedes a value, and reserves memory for the value. Returns false if it is too long or memory runs
+    /// out.
     #[inline(always)] // the name is a constant, as a rule
     fn push_start(&mut self, name: Name<'_>, length: usize) -> bool {
         let key = if let Name::Other(key) = name { key.len() } else { 0 };

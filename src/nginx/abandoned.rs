@@ -65,7 +65,8 @@ impl AbandonedCalls {
         }
     }
 
-    /// Adds a call that goes on without its request. It is given up at `due`, and interrupted then if `interrupt` is set.
+    /// Adds a call that goes on without its request. It is given up at `due`, and interrupted then if `interrupt` is
+    /// set.
     pub(crate) fn add(&self, exchange: &Arc<Exchange>, due: u64, interrupt: bool) {
         let mut calls = self.calls.borrow_mut();
         if !calls.iter().any(|call| Arc::ptr_eq(&call.exchange, exchange)) {

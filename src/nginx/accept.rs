@@ -3,8 +3,9 @@
 //! A worker is stuck when all threads of a pool are in calls and none has ended for a while, when it still imports its
 //! applications, or when a call holds the GIL (gil.rs). Its event loop is idle, and would accept connections that a
 //! sibling could serve at once. So each worker writes its state to the scoreboard. A stuck worker takes its listening
-//! sockets out of its event loop. It puts them back when a thread is free, or when every sibling is stuck as well, so no
-//! connection is refused. This needs shared listening sockets, without `accept_mutex` and `reuseport` (nginx's default).
+//! sockets out of its event loop. It puts them back when a thread is free, or when every sibling is stuck as well, so
+//! no connection is refused. This needs shared listening sockets, without `accept_mutex` and `reuseport` (nginx's
+//! default).
 
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::mem;

@@ -1,6 +1,6 @@
-//! The deadlines of a call: one timer of nginx's that fires at the next of them, whatever the threads are at.
+//! The deadlines of a call: one nginx timer that fires at the next of them, whatever the threads do.
 //!
-//! It is also what keeps a worker that has been told to quit from leaving before the request is answered.
+//! The timer also keeps a worker that quits from leaving before the request is answered.
 
 use std::mem::offset_of;
 use std::ptr;
@@ -22,7 +22,7 @@ pub(super) unsafe extern "C" fn handler(event: *mut ngx_event_t) {
     unsafe { with_request(event, Context::check_deadlines) };
 }
 
-/// The requests of this worker that have a call and are not answered: those that hold such a timer.
+/// Returns the requests of this worker that have a call and have not been answered: those with such a timer.
 pub(super) fn all() -> Vec<Held> {
     let mut found = Vec::new();
     // SAFETY: only this thread uses nginx's tree of timers, and nothing here changes it. Its nodes are the field
@@ -45,7 +45,7 @@ pub(super) fn all() -> Vec<Held> {
     found
 }
 
-/// Answers all requests of a pool, or of this worker, that wait for a call which will not come to anything.
+/// Gives up all calls of a pool, or of this worker.
 pub(super) fn give_up(pool: Option<usize>, why: &str) {
     for context in all() {
         // An answer may end other requests of its connection.
@@ -57,15 +57,15 @@ pub(super) fn give_up(pool: Option<usize>, why: &str) {
     }
 }
 
-/// Milliseconds since a moment of [`now`]'s.
+/// Returns the milliseconds since a time of [`now`].
 fn since(moment: u64) -> ngx_msec_t {
     (now().saturating_sub(moment) / 1000) as ngx_msec_t
 }
 
 impl Context {
-    /// Starts the timer, when the call has been submitted.
+    /// Starts the timer when the call has been submitted.
     pub(super) fn watch(&self) {
-        // A call may begin at any moment, and nobody tells: its own deadlines count from the start.
+        // A call may begin at any time without notice, so its own deadlines count from now.
         let location = self.location();
         self.arm(location.queue_timeout.min(location.read_timeout).min(location.whole_timeout()));
     }

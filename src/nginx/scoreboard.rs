@@ -96,8 +96,8 @@ impl Scoreboard {
 
     /// Returns the slots, indexed by worker.
     pub(crate) fn slots(&self) -> &[WorkerSlot] {
-        // SAFETY: the slots are at the start of the memory, which begins a page and lives as long as the scoreboard. Zero
-        // is a valid slot, and all fields are atomic.
+        // SAFETY: the slots are at the start of the memory, which begins a page and lives as long as the scoreboard.
+        // Zero is a valid slot, and all fields are atomic.
         unsafe { slice::from_raw_parts(self.memory.addr.cast(), WORKERS) }
     }
 
@@ -127,8 +127,8 @@ impl Scoreboard {
 
 impl Drop for Scoreboard {
     fn drop(&mut self) {
-        // SAFETY: it was allocated by `new`, and other processes have mappings of their own. The log of that time may be
-        // gone; the present cycle has one.
+        // SAFETY: it was allocated by `new`, and other processes have mappings of their own. The log of that time may
+        // be gone; the present cycle has one.
         unsafe {
             self.memory.log = (*ngx_cycle).log;
             ngx_shm_free(&mut self.memory);

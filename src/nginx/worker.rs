@@ -36,7 +36,7 @@ const GRACE_AT_ONCE: Duration = Duration::from_millis(700);
 /// Longest time that a coalesced completion waits for the event loop when its thread is held up in the next call.
 const WAKEUP_DELAY: Duration = Duration::from_millis(1);
 
-/// What the event loop of a worker process holds.
+/// The state of a worker process, which belongs to its event loop.
 pub(crate) struct Worker {
     pub(crate) engine: Engine,
     pub(crate) completions: Arc<Completions>,
@@ -49,7 +49,7 @@ pub(crate) struct Worker {
     submitted: UnsafeCell<ngx_event_t>,
     pub(crate) accept: Accept,
     pub(crate) recycler: RefCell<Recycler>,
-    /// Contexts of requests that are over.
+    /// Idle contexts, for the next requests.
     pub(crate) contexts: RefCell<Vec<Rc<Context>>>,
     pub(crate) abandoned: AbandonedCalls,
     pub(crate) gil: Gil,
@@ -57,7 +57,7 @@ pub(crate) struct Worker {
     scoreboard: &'static Scoreboard,
     /// Index of this worker's slot on the scoreboard.
     slot: usize,
-    /// As configured.
+    /// The pools as configured.
     pub(crate) pools: Vec<spec::Pool>,
     /// Second of the last log line about refused requests, and the number of refusals not logged since.
     refusals: Cell<(time_t, u64)>,
@@ -67,7 +67,7 @@ thread_local! {
     static WORKER: OnceCell<&'static Worker> = const { OnceCell::new() };
 }
 
-/// The worker, on the event-loop thread of a process that serves applications.
+/// Returns the worker, on the event-loop thread of a process that serves applications.
 pub(crate) fn worker() -> Option<&'static Worker> {
     WORKER.with(|worker| worker.get().copied())
 }
@@ -108,7 +108,7 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
     unsafe { libc::pthread_atfork(None, None, Some(forked)) };
     let (pools, gil) = (spec.pools.clone(), Gil::new(main.gil_timeout(), spec.switch_interval.longest()));
     let Some(scoreboard) = &main.scoreboard else { return };
-    // A process without a master destroys the configuration when it reads it anew; its threads go on to count.
+    // Without a master process, a reload destroys the configuration, but the threads still count.
     let scoreboard: &'static Scoreboard = Box::leak(Box::new(Arc::clone(scoreboard)));
     scoreboard.start(slot);
     let unused = unused_signals();
@@ -153,14 +153,14 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
     }
 }
 
-/// A worker has no children of nginx's, but nginx's handler of SIGCHLD waits for any child: it would take the exit
-/// status of the application's away from it (and `subprocess` then says 0).
+/// Resets SIGCHLD. nginx has no children in a worker, but its handler would reap the application's children, whose exit
+/// status would be lost (`subprocess` then says 0).
 fn leave_children_to_the_application() {
     // SAFETY: a plain system call.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
-/// The signals that nginx does not use: the application may have them, and then they need not interrupt the event loop.
+/// Returns the signals that nginx does not use. The application may handle them, without interrupting the event loop.
 fn unused_signals() -> libc::sigset_t {
     const CRASHES: [i32; 6] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGABRT, libc::SIGTRAP];
     let (mut unused, mut action) = (MaybeUninit::uninit(), MaybeUninit::<libc::sigaction>::uninit());
@@ -229,9 +229,9 @@ unsafe extern "C" fn forked() {
 }
 
 impl Worker {
-    /// Submits a call; hands the exchange back when the pool's queue is full, or it has lost all its threads.
+    /// Submits a call. Returns the exchange if the pool's queue is full or the pool has lost all its threads.
     ///
-    /// The pools are woken at the end of the event loop's turn, once for all that it has brought.
+    /// The pools are woken once, at the end of the event loop's turn.
     pub(crate) fn submit(&self, exchange: Arc<Exchange>) -> Result<(), Arc<Exchange>> {
         // SAFETY: the worker, and with it the event, lives as long as the process.
         unsafe { waker::post(self.submitted.get()) };
@@ -341,14 +341,14 @@ pub(crate) fn stop() {
     };
     if !worker.engine.stop(grace) {
         log::warn("a call still runs while the worker ends: Python is not finalised");
-        // Threads still run Python: end without the C library's and Python's exit code, once nginx has done its own.
+        // Threads still run Python, so skip the exit handlers of the C library and of Python, after those of nginx.
         // SAFETY: a plain registration of a function that lives for ever.
         unsafe { libc::atexit(end_at_once) };
     }
     worker.log.close();
 }
 
-/// nginx leaves, if this is its thread. An application's C code may call `exit` in others.
+/// Records that nginx exits, if this is its thread. In other threads, an application's C code may call `exit`.
 extern "C" fn note_exit() {
     guard((), || worker().into_iter().for_each(|worker| worker.accept.note_exit()));
 }

@@ -51,8 +51,8 @@ impl<T> Completions<T> {
         }
     }
 
-    /// Adds an item without waking the consumer. The caller owes a [`Self::flush`], soon, from any thread: several items
-    /// then share one wake-up.
+    /// Adds an item without waking the consumer. The caller owes a [`Self::flush`], soon, from any thread: several
+    /// items then share one wake-up.
     pub fn push_coalesced(&self, item: T) {
         self.list.push(item);
         if self.flag.fetch_or(PENDING, Ordering::AcqRel) == 0 {

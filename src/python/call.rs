@@ -107,7 +107,7 @@ fn failure(record: String) -> Failure {
     Failure { status: 500, level: Level::Error, record }
 }
 
-/// A call under way.
+/// A call that runs.
 struct Call<'a, 'py> {
     py: Attached<'py>,
     python: &'a Python,
@@ -121,7 +121,7 @@ struct Call<'a, 'py> {
 
 impl Drop for Call<'_, '_> {
     fn drop(&mut self) {
-        // Even after a panic, nobody may send what would come after the end.
+        // Also after a panic, nothing may be sent after the end.
         self.response().close();
     }
 }
@@ -133,7 +133,7 @@ impl<'py> Call<'_, 'py> {
 
     fn run(&self, application: &Object<'py>, environ: Object<'py>) {
         let result = application.call(&[&environ, self.start_response]);
-        // It is the application's own now.
+        // The application owns it now.
         drop(environ);
         let result = result.map_err(|raised| Problem::Raised("exception in the call", raised));
         self.leave_if_child(result.as_ref().err());
@@ -155,7 +155,7 @@ impl<'py> Call<'_, 'py> {
         }
     }
 
-    /// Sends what the application returned; what is left to go out with the end is returned.
+    /// Sends what the application returned, except the last part, which it returns to be sent with the end.
     fn deliver(&self, result: &Object<'py>) -> Outcome<'py, Batch> {
         if result.is_plain_sequence() {
             return self.gather(result);
@@ -172,10 +172,10 @@ impl<'py> Call<'_, 'py> {
             return Err(Problem::Misuse(format!("it returned {}, which is not iterable", result.type_name())));
         }
         let iterator = result.iter().map_err(in_step)?;
-        // What is left of a list is all there, whoever wraps it.
+        // The rest of a list is available at once, whichever iterator wraps it.
         if iterator.is_plain_iterator() {
             let batch = self.gather_rest(&iterator)?;
-            // One that Content-Length ends need not wait for close().
+            // A response that reaches its Content-Length need not wait for close().
             if self.response().is_completed_by(batch.length()) {
                 self.send(batch)?;
                 return Ok(Batch::default());
@@ -185,7 +185,7 @@ impl<'py> Call<'_, 'py> {
         self.stream(&iterator)
     }
 
-    /// All chunks of a list or a tuple.
+    /// Adds all chunks of a list or a tuple.
     fn gather(&self, chunks: &Object<'py>) -> Outcome<'py, Batch> {
         let mut batch = Batch::default();
         let Some(sequence) = chunks.sequence() else { return Ok(batch) };
@@ -199,7 +199,7 @@ impl<'py> Call<'_, 'py> {
         Ok(batch)
     }
 
-    /// All chunks that an iterator over a list or a tuple still has.
+    /// Adds all remaining chunks of an iterator over a list or a tuple.
     fn gather_rest(&self, iterator: &Object<'py>) -> Outcome<'py, Batch> {
         let mut batch = Batch::default();
         while let Some(chunk) = iterator.next().map_err(in_step)? {
@@ -210,7 +210,7 @@ impl<'py> Call<'_, 'py> {
         Ok(batch)
     }
 
-    /// Adds a chunk; false: no more are wanted.
+    /// Adds a chunk. Returns false if no more are wanted.
     fn gather_one(&self, batch: &mut Batch, chunk: &Object<'py>) -> Outcome<'py, bool> {
         self.add(batch, chunk)?;
         if batch.copied() < MOST_COPIED { Ok(true) } else { self.send(mem::take(batch)) }
@@ -237,10 +237,10 @@ impl<'py> Call<'_, 'py> {
         Err(Problem::Misuse(format!("it gave a chunk of type {}; only bytes may be sent", chunk.type_name())))
     }
 
-    /// Sends some of the response; false: no more is wanted.
+    /// Sends part of the response. Returns false if no more is wanted.
     fn send(&self, batch: Batch) -> Outcome<'py, bool> {
         match self.response().send(batch) {
-            // An application may work on when all is said: what it does then is its own affair, unless it says more.
+            // An application may go on after the response is complete. That is an error only if it sends more.
             Sent::Room | Sent::Complete => Ok(true),
             Sent::Full => Ok(self.response().wait_room(self.py)),
             Sent::Over | Sent::Gone => Ok(false),
@@ -248,7 +248,7 @@ impl<'py> Call<'_, 'py> {
         }
     }
 
-    /// Calls the result's `close()`, once, whatever came before.
+    /// Calls the result's `close()` once, whatever happened before.
     fn close(&self, result: &Object<'py>, delivered: Outcome<'py, Batch>) -> Outcome<'py, Batch> {
         if result.is_plain_sequence() {
             return delivered;
@@ -264,7 +264,7 @@ impl<'py> Call<'_, 'py> {
         }
     }
 
-    /// Has the result's `close()` called once what is returned has been dropped.
+    /// Defers the result's `close()` until the returned value is dropped.
     fn close_when_sent(&self, result: &Object<'py>) -> OnDrop {
         let context = self.context.as_ref().map(Context::object);
         self.closings.borrow_mut().keep(result.clone(), context, self.exchange)
@@ -281,17 +281,18 @@ impl<'py> Call<'_, 'py> {
         };
         let response = self.response();
         if response.is_over() {
-            // The client has all of it.
+            // The client has the whole response.
             return self.log(&problem);
         }
-        // An application may give up after write() or wsgi.input told it that the client had gone. An interrupted one must.
+        // An application may give up after write() or wsgi.input told it that the client had gone. An interrupted one
+        // must.
         let is_expected = self.exchange.is_gone()
             && (self.exchange.was_interrupted()
                 || matches!(&problem, Problem::Raised(_, raised) if raised.tells_client_gone()));
         self.exchange.end(if is_expected { End::Complete } else { End::Failed(failure(self.record(&problem))) });
     }
 
-    /// Logs what has no influence on the response any more.
+    /// Logs a problem that cannot change the response any more.
     fn log(&self, problem: &Problem<'py>) {
         errors::write(Level::Error, (self.record(problem) + &self.exchange.context()).as_bytes());
     }
@@ -303,7 +304,7 @@ impl<'py> Call<'_, 'py> {
         }
     }
 
-    /// A fork of the worker ends here, where the application's code has ended in it.
+    /// Ends a fork of the worker after the application's code has ended in it.
     fn leave_if_child(&self, problem: Option<&Problem<'py>>) {
         if fork::is_child() {
             let raised = match problem {
@@ -315,7 +316,7 @@ impl<'py> Call<'_, 'py> {
     }
 }
 
-/// Closes a response whose file nginx has done with, as if its call were still under way.
+/// Closes a response whose file nginx has finished with, in the context of its call.
 pub(super) fn close_sent(py: Attached<'_>, python: &Python, unclosed: Unclosed) {
     let Unclosed { response, context, exchange, .. } = unclosed;
     let _in_call = InCall::new(exchange.origin());

@@ -1,7 +1,7 @@
 //! References that are dropped by a thread that must not touch reference counts, such as the event loop's.
 //!
-//! The event loop drops what it was given. The reference then goes to [`DeferredDecref`], and an attached thread releases
-//! it: a pool thread before and after each call, or python-main when many bytes wait and no call comes.
+//! The event loop drops what it was given. The reference then goes to [`DeferredDecref`], and an attached thread
+//! releases it: a pool thread before and after each call, or python-main when many bytes wait and no call comes.
 
 use std::any::Any;
 use std::ptr::NonNull;
@@ -124,7 +124,8 @@ impl Drop for Shared {
     }
 }
 
-/// A new bytes object whose contents are still to be written. It has no other reference, and is released as [`Shared`] is.
+/// A new bytes object whose contents are still to be written. It has no other reference, and is released as [`Shared`]
+/// is.
 pub(super) struct Blank(Shared);
 
 impl Blank {

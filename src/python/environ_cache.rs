@@ -1,7 +1,7 @@
 //! A cache of environ: most values of a request are those of the last one, and need not be set again.
 //!
-//! Each thread has its own templates, one for each base environ. A value is added to the template when two requests in a
-//! row have it. A key is removed as soon as a request does not have it.
+//! Each thread has its own templates, one for each base environ. A value is added to the template when two requests in
+//! a row have it. A key is removed as soon as a request does not have it.
 
 use std::mem;
 use std::sync::Arc;
@@ -40,7 +40,8 @@ pub(super) struct EnvironCache {
 #[derive(Default)]
 pub(super) struct OtherKeys(Vec<Py>);
 
-/// A dictionary with the values that the last requests with the same base environ had in common. It is copied for each call.
+/// A dictionary with the values that the last requests with the same base environ had in common. It is copied for each
+/// call.
 pub(super) struct Template {
     /// The template of the thread's pool, from which this one was created.
     pool_environ: Py,
@@ -109,8 +110,8 @@ pub(super) struct CallObjects<'py> {
 }
 
 impl EnvironCache {
-    /// Returns the template for requests with `base_environ`, created on the first use, and the other keys. `pool_environ` is
-    /// the pool's template.
+    /// Returns the template for requests with `base_environ`, created on the first use, and the other keys.
+    /// `pool_environ` is the pool's template.
     #[inline]
     pub(super) fn template<'py>(
         &mut self,

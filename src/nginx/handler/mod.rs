@@ -1,6 +1,6 @@
 //! One request on the event loop: from the content handler to its end.
 //!
-//! context.rs has what the module knows of a request, delivery.rs what becomes of what the application sends.
+//! context.rs holds the module's state of a request; delivery.rs sends the application's response to the client.
 
 mod context;
 mod delivery;
@@ -72,7 +72,7 @@ unsafe fn start(r: *mut ngx_http_request_t) -> ngx_int_t {
     }
 }
 
-/// `wsgi_pass_request_body off`: the application sees none, and nginx discards what comes.
+/// Handles `wsgi_pass_request_body off`: the application sees no body, and nginx discards it.
 ///
 /// # Safety
 /// As [`start`].
@@ -89,13 +89,13 @@ unsafe fn without_body(r: *mut ngx_http_request_t) -> ngx_int_t {
     DONE
 }
 
-/// The request ends, or is cut off by its client.
+/// Runs when the request ends, or when its client has left.
 unsafe extern "C" fn request_gone(data: *mut c_void) {
     // SAFETY: this is the cleanup, installed with the context, which the pool still holds.
     guard((), || unsafe { hold(data).client_gone() });
 }
 
-/// nginx has the whole body.
+/// Runs when nginx has the whole body.
 unsafe extern "C" fn body_ready(r: *mut ngx_http_request_t) {
     guard((), || {
         // SAFETY: nginx hands the live request whose body it has read.
@@ -110,7 +110,7 @@ unsafe extern "C" fn body_ready(r: *mut ngx_http_request_t) {
     });
 }
 
-/// Takes the snapshot and hands it to the pool. `None`: nginx is out of memory.
+/// Takes the snapshot and submits the call to its pool. Returns `None` if memory runs out.
 ///
 /// # Safety
 /// `r` must be the live request of `context`.
@@ -193,7 +193,7 @@ pub(super) unsafe fn with_request(event: *mut ngx_event_t, body: impl FnOnce(&Co
     }
 }
 
-/// The client takes more, or has taken too long.
+/// Runs when the client takes more of the response, or when it has taken too long.
 unsafe extern "C" fn write_handler(r: *mut ngx_http_request_t) {
     guard((), || {
         // SAFETY: nginx hands a live request.
@@ -227,7 +227,7 @@ impl Context {
         }
     }
 
-    /// Nothing more is to be read: from now on the read event tells whether the client is still there.
+    /// Notes that the whole body has been read. From now on the read event says whether the client has left.
     pub(crate) fn body_is_whole(&self) {
         let Some(r) = self.request() else { return };
         let ignore_abort = self.location().ignore_client_abort != 0;
@@ -244,7 +244,7 @@ impl Context {
         }
     }
 
-    /// The call gave no whole response: an error response, or a response that shows that it was cut off.
+    /// Ends a request whose call failed: with an error response, or by cutting the response off visibly.
     pub(super) fn fail(&self, failure: &Failure, outcome: Outcome) {
         let Some(r) = self.request() else { return };
         self.count(outcome);
@@ -264,8 +264,8 @@ impl Context {
         self.end(ngx_int_t::from(failure.status as i16));
     }
 
-    /// Ends the request: it has been answered, nginx answers it with status `rc`, or its client is lost. Nothing of it may
-    /// be touched afterwards.
+    /// Finalises the request with `rc`: it has been answered, nginx is to answer it, or its client has left. Nobody may
+    /// use it afterwards.
     pub(crate) fn finish(&self, rc: ngx_int_t) {
         if rc == ERROR || rc == NGX_HTTP_REQUEST_TIME_OUT as ngx_int_t {
             self.count(Outcome::Aborted);
@@ -275,7 +275,7 @@ impl Context {
         self.end(rc);
     }
 
-    /// A worker that leaves new connections to its siblings keeps none for a client's next request either.
+    /// Turns keep-alive off while this worker leaves new connections to its siblings.
     pub(super) fn close_if_paused(&self) {
         if let (true, Some(r)) = (worker().is_some_and(|worker| worker.accept.is_paused()), self.request()) {
             // SAFETY: the request lives.
@@ -301,7 +301,7 @@ impl Context {
         unsafe { ngx_http_finalize_request(r, rc) };
     }
 
-    /// The request ends while the call may still be under way.
+    /// Handles the end of a request whose call may still run.
     ///
     /// # Safety
     /// To be called by the request's cleanup.
@@ -323,12 +323,12 @@ impl Context {
         self.detach();
     }
 
-    /// Cuts the exchange off, and takes the events off nginx's lists.
+    /// Abandons the exchange, and removes the events from nginx's lists.
     fn detach(&self) {
         let Some(r) = self.request() else { return };
         self.let_go_of_request();
         if let (Some(exchange), Some(worker)) = (self.exchange.get(), worker()) {
-            // Not one that was refused, or that has left the queue: no thread is the freer for it.
+            // Only if a thread took the call: a call that was refused or cancelled has freed no thread.
             if let Some(began) = exchange.began() {
                 if exchange.is_running() {
                     let (due, interrupt) = self.due(began);
