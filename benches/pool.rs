@@ -171,10 +171,10 @@ fn completions(c: &mut Criterion) {
             });
         });
     });
-    c.bench_function("completion: 4 quiet, ring and drain", |b| {
+    c.bench_function("completion: 4 coalesced, flush and drain", |b| {
         b.iter(|| {
-            (0..4).for_each(|item| list.push_quiet(item));
-            list.ring();
+            (0..4).for_each(|item| list.push_coalesced(item));
+            list.flush();
             list.drain(|item| {
                 black_box(item);
             });

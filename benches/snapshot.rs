@@ -9,7 +9,7 @@ use ngx_http_wsgi_module::exchange::log::Origin;
 use ngx_http_wsgi_module::exchange::names;
 use ngx_http_wsgi_module::exchange::request::{Entries, Request};
 use ngx_http_wsgi_module::exchange::response::{End, Fields, Head};
-use ngx_http_wsgi_module::exchange::{Exchange, News, Terms};
+use ngx_http_wsgi_module::exchange::{CallParams, Completions, Exchange};
 
 /// What a browser sends with a page's first request.
 const HEADERS: [(&[u8], &[u8]); 14] = [
@@ -61,12 +61,13 @@ fn snapshot(criterion: &mut Criterion) {
 
 /// A call with a small response, from its request to what the event loop takes.
 fn exchange(criterion: &mut Criterion) {
-    let news = Arc::new(News::new(Box::new(|| ())));
-    let setting = Arc::new(Entries::default());
+    let completions = Arc::new(Completions::new(Box::new(|| ())));
+    let base_environ = Arc::new(Entries::default());
     let call = || {
-        let request = Request { setting: Arc::clone(&setting), own: entries(&HEADERS[..1]), body: Body::default() };
-        let terms = Terms { app: 0, pool: 0, window: 1 << 18, origin: Origin::default(), inbox: None, owner: 1 };
-        let exchange = Exchange::new(request, terms, Arc::clone(&news));
+        let request =
+            Request { base_environ: Arc::clone(&base_environ), own: entries(&HEADERS[..1]), body: Body::default() };
+        let params = CallParams { app: 0, pool: 0, window: 1 << 18, origin: Origin::default(), inbox: None, owner: 1 };
+        let exchange = Exchange::new(request, params, Arc::clone(&completions));
         exchange.begin();
         let mut fields = Fields::with_room(exchange.memory(), 2);
         fields.push(b"Content-Type", b"text/plain");
@@ -74,7 +75,7 @@ fn exchange(criterion: &mut Criterion) {
         fields.push_body(b"Hello World!");
         let head = Head { status: 200, line: b"200 OK"[..].into(), fields, length: Some(12) };
         let _ = exchange.send(Some(head), None, Some(End::Complete));
-        news.drain(|exchange| drop(black_box(exchange.take())));
+        completions.drain(|exchange| drop(black_box(exchange.take())));
         exchange.abandon()
     };
     criterion.bench_function("exchange, both ways", |bencher| bencher.iter(call));

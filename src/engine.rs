@@ -10,32 +10,32 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::exchange::log::{self, Level, Origin};
+use crate::exchange::metrics::PoolMetrics;
 use crate::exchange::spec::{self, Spec, SwitchInterval};
-use crate::exchange::tally::Tally;
-use crate::exchange::{Exchange, Job, News};
+use crate::exchange::{Completions, Exchange, Job};
 use crate::pool::{Config, Pool, Runner};
 use crate::python::{self, BuildInfo, Interpreter, Main, Probe, Thread};
 
 /// The stack of a pool thread where the configuration names none: what a process's main thread has, in bytes.
 const STACK_SIZE: usize = 8 << 20;
 
-/// How long a thread keeps the GIL while another waits for it, before it hands it over between two calls: less than
-/// CPython's switch interval, after which it would lose it in the middle of one.
+/// Time for which a thread keeps the GIL while another waits for it, before it hands it over between two calls. It is
+/// shorter than CPython's switch interval, after which the thread would lose the GIL in the middle of a call.
 const TURN: Duration = Duration::from_millis(3);
 /// The same where the configuration sets the switch interval, as a part of that.
 const TURN_OF_INTERVAL: f32 = 0.6;
 
-/// So many calls may end at most before the event loop is woken for them.
-const MOST_QUIET: usize = 16;
-/// Beside a call that took so long, waking the event loop costs nothing.
+/// Largest number of finished calls that may wait before the event loop is woken.
+const MAX_COALESCED: usize = 16;
+/// After a call of this length, the cost of waking the event loop does not matter.
 const LONG: Duration = Duration::from_millis(2);
 
 /// The pools and the interpreter of one worker process, as the event loop holds them.
 pub(crate) struct Engine {
     pools: Vec<Pool<Job>>,
     specs: Vec<spec::Pool>,
-    news: Arc<News>,
-    tallies: &'static [Tally],
+    completions: Arc<Completions>,
+    metrics: &'static [PoolMetrics],
     python: RefCell<Main>,
     probe: Probe,
     #[cfg(feature = "on-event-loop")]
@@ -65,12 +65,13 @@ impl Inline {
 }
 
 impl Engine {
-    /// Starts Python, and the pools' threads once the applications have been imported. Calls wait in the queues meanwhile.
-    /// `tallies`: where the threads of each pool count. They call `wake_later` to ask for a [`Self::wake`] within that time.
+    /// Starts Python, and the pools' threads once the applications have been imported. Calls wait in the queues
+    /// meanwhile. The threads count in `metrics`, indexed by pool, and call `wake_later` to ask for a [`Self::wake`]
+    /// within that time.
     pub(crate) fn start(
         spec: Spec,
-        news: Arc<News>,
-        tallies: &'static [Tally],
+        completions: Arc<Completions>,
+        metrics: &'static [PoolMetrics],
         wake_later: impl Fn(Duration) + Clone + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let turn = match spec.switch_interval {
@@ -86,7 +87,7 @@ impl Engine {
             let interpreter = Arc::new(OnceLock::new());
             (Inline { interpreter: Arc::clone(&interpreter), thread: RefCell::new(None) }, interpreter)
         };
-        let for_threads = Arc::clone(&news);
+        let for_threads = Arc::clone(&completions);
         let (probe, prober) = python::probe();
         let spawn = move |interpreter: &Arc<Interpreter>| {
             #[cfg(feature = "on-event-loop")]
@@ -96,9 +97,9 @@ impl Engine {
                 let record = format!("nobody watches over the GIL: {error}");
                 log::write(Level::Alert, Origin::default(), record.as_bytes());
             }
-            let pools = specs.iter().zip(&queues).zip(tallies);
+            let pools = specs.iter().zip(&queues).zip(metrics);
             let threads =
-                pools.flat_map(|((spec, pool), tally)| spawn_threads(spec, pool, interpreter, &for_threads, tally));
+                pools.flat_map(|((spec, pool), metrics)| spawn_threads(spec, pool, interpreter, &for_threads, metrics));
             probing.ok().into_iter().chain(threads).collect()
         };
         let build = BuildInfo { executable: env!("WSGI_PYTHON_EXECUTABLE").into() };
@@ -106,8 +107,8 @@ impl Engine {
         Ok(Self {
             pools,
             specs: kept_specs,
-            news,
-            tallies,
+            completions,
+            metrics,
             python,
             probe,
             #[cfg(feature = "on-event-loop")]
@@ -125,17 +126,17 @@ impl Engine {
         self.pools[pool].submit(job).map_err(|full| full.0.refused())
     }
 
-    /// Has threads come for the calls that wait. While some do, another call is owed within the time that is returned.
+    /// Wakes threads for the calls that wait. Returns the time within which it must be called again, if any.
     pub(crate) fn wake(&self) -> Option<Duration> {
         self.pools.iter().filter_map(Pool::wake).min()
     }
 
-    /// A call that waited in the queue of `pool` has been cancelled.
+    /// Notes that a call in the queue of `pool` has been cancelled.
     pub(crate) fn forget(&self, pool: usize) {
         self.pools[pool].forget();
     }
 
-    /// How many calls wait in the queue of `pool`.
+    /// Number of calls that wait in the queue of `pool`.
     pub(crate) fn queued(&self, pool: usize) -> usize {
         self.pools[pool].queued()
     }
@@ -145,23 +146,23 @@ impl Engine {
         self.specs[pool].threads > 0 && self.pools[pool].is_full()
     }
 
-    /// Has the Python stack of the thread that runs the call written to the log.
+    /// Logs the Python stack of the thread that runs the call.
     pub(crate) fn log_stack(&self, exchange: Arc<Exchange>, why: String) {
         self.python.borrow().log_stack(exchange, why);
     }
 
-    /// Has an exception raised in the call, if a thread still runs it.
+    /// Raises an exception in the call, if a thread still runs it.
     pub(crate) fn interrupt(&self, exchange: Arc<Exchange>) {
         self.python.borrow().interrupt(exchange);
     }
 
-    /// Adds a thread to a pool, for one that is lost to a call that does not end.
+    /// Adds a thread to a pool to replace a lost one.
     pub(crate) fn add_thread(&self, pool: usize) {
-        let (spec, tally) = (self.specs[pool].clone(), &self.tallies[pool]);
-        let (pool, news) = (self.pools[pool].clone(), Arc::clone(&self.news));
+        let (spec, metrics) = (self.specs[pool].clone(), &self.metrics[pool]);
+        let (pool, completions) = (self.pools[pool].clone(), Arc::clone(&self.completions));
         self.python.borrow().spawn(Box::new(move |interpreter| {
             let spec = spec::Pool { threads: 1, ..spec };
-            spawn_threads(&spec, &pool, interpreter, &news, tally)
+            spawn_threads(&spec, &pool, interpreter, &completions, metrics)
         }));
     }
 
@@ -184,15 +185,16 @@ fn spawn_threads(
     spec: &spec::Pool,
     pool: &Pool<Job>,
     interpreter: &Arc<Interpreter>,
-    news: &Arc<News>,
-    tally: &'static Tally,
+    completions: &Arc<Completions>,
+    metrics: &'static PoolMetrics,
 ) -> Vec<JoinHandle<()>> {
     let stack_size = if spec.stack_size == 0 { STACK_SIZE } else { spec.stack_size };
     let spawn = |number| {
-        let (pool, interpreter, news) = (pool.clone(), Arc::clone(interpreter), Arc::clone(news));
+        let (pool, interpreter, completions) = (pool.clone(), Arc::clone(interpreter), Arc::clone(completions));
         let thread = thread::Builder::new().name(format!("{}/{number}", spec.name)).stack_size(stack_size);
-        thread
-            .spawn(move || pool.run_thread(&mut Executor { thread: Thread::new(&interpreter), news, tally, quiet: 0 }))
+        thread.spawn(move || {
+            pool.run_thread(&mut Executor { thread: Thread::new(&interpreter), completions, metrics, coalesced: 0 })
+        })
     };
     let mut threads = Vec::with_capacity(spec.threads);
     for number in 0..spec.threads {
@@ -205,28 +207,29 @@ fn spawn_threads(
             }
         }
     }
-    tally.threads_started(threads.len());
+    metrics.threads_started(threads.len());
     threads
 }
 
-/// Whether the event loop is to hear of so many ends now, the last of a call that took so long. While as many calls wait, the
-/// thread has work until it has been given more; `None`: the thread goes on with none.
-fn is_due(quiet: usize, left: Option<usize>, took: Duration) -> bool {
-    took >= LONG || left.is_none_or(|left| quiet >= left.min(MOST_QUIET))
+/// Whether to wake the event loop for `coalesced` finished calls, the last of which took `took`. `left` is the number
+/// of calls that wait, or `None` if the thread does not go on: while as many wait as have finished, the thread has
+/// work.
+fn is_due(coalesced: usize, left: Option<usize>, took: Duration) -> bool {
+    took >= LONG || left.is_none_or(|left| coalesced >= left.min(MAX_COALESCED))
 }
 
-/// A thread of a pool: runs calls in Python, and tells the event loop of their ends.
+/// A thread of a pool: runs calls in Python, and notifies the event loop when they finish.
 struct Executor {
     thread: Thread,
-    news: Arc<News>,
-    tally: &'static Tally,
-    /// Calls that have ended since the event loop was last told.
-    quiet: usize,
+    completions: Arc<Completions>,
+    metrics: &'static PoolMetrics,
+    /// Calls that have finished since the last flush.
+    coalesced: usize,
 }
 
 impl Runner<Job> for Executor {
-    fn joined(&mut self, notify: python::Summon) {
-        self.thread.set_summon(notify);
+    fn joined(&mut self, notify: python::Notify) {
+        self.thread.set_notify(notify);
     }
 
     fn notified(&mut self) {
@@ -235,8 +238,8 @@ impl Runner<Job> for Executor {
 
     fn attach(&mut self) {
         self.thread.attach();
-        // A thread that has lost the GIL in the middle of a call may owe the event loop a word.
-        self.news.ring();
+        // A thread that has lost the GIL in the middle of a call may owe a flush.
+        self.completions.flush();
     }
 
     fn was_forced(&mut self, waited: Duration) -> bool {
@@ -248,17 +251,17 @@ impl Runner<Job> for Executor {
     }
 
     fn run(&mut self, job: Job) {
-        self.tally.begun();
+        self.metrics.call_started();
         self.thread.run(job);
     }
 
     fn finished(&mut self, left: Option<usize>, took: Duration) {
-        self.tally.over();
+        self.metrics.call_finished();
         self.thread.note_call();
-        self.quiet += 1;
-        if is_due(self.quiet, left, took) {
-            self.quiet = 0;
-            self.news.ring();
+        self.coalesced += 1;
+        if is_due(self.coalesced, left, took) {
+            self.coalesced = 0;
+            self.completions.flush();
         }
     }
 }
@@ -289,23 +292,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ends_are_told_while_as_many_calls_wait() {
-        // How many are told at once of calls that are all there, and none comes behind them.
-        let told = |calls: usize| {
-            let (mut quiet, mut told) = (0, Vec::new());
+    fn finished_calls_are_coalesced_while_as_many_wait() {
+        // The sizes of the batches when `calls` calls wait and no further one comes.
+        let batches = |calls: usize| {
+            let (mut coalesced, mut batches) = (0, Vec::new());
             for left in (0..calls).rev() {
-                quiet += 1;
-                if is_due(quiet, left.checked_sub(1), Duration::ZERO) {
-                    told.push(std::mem::take(&mut quiet));
+                coalesced += 1;
+                if is_due(coalesced, left.checked_sub(1), Duration::ZERO) {
+                    batches.push(std::mem::take(&mut coalesced));
                 }
             }
-            told
+            batches
         };
-        assert_eq!(told(1), [1], "the last one at once");
-        assert_eq!(told(8), [4, 2, 1, 1]);
-        assert_eq!(told(40), [16, 12, 6, 3, 1, 1, 1]);
+        assert_eq!(batches(1), [1], "the last one at once");
+        assert_eq!(batches(8), [4, 2, 1, 1]);
+        assert_eq!(batches(40), [16, 12, 6, 3, 1, 1, 1]);
         let (short, long) = (LONG - Duration::from_nanos(1), LONG);
-        assert!(!is_due(MOST_QUIET - 1, Some(1000), short) && is_due(MOST_QUIET, Some(1000), short));
+        assert!(!is_due(MAX_COALESCED - 1, Some(1000), short) && is_due(MAX_COALESCED, Some(1000), short));
         assert!(is_due(1, Some(1000), long));
     }
 }

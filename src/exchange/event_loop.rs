@@ -8,47 +8,47 @@ use super::response::End;
 use super::{Delivery, Exchange, OVER, QUEUED, RUNNING};
 
 impl Exchange {
-    /// The owner given at the start, until [`Self::abandon`]; then 0.
+    /// Returns the owner until [`Self::abandon`], and 0 afterwards.
     pub fn owner(&self) -> usize {
         self.owner.load(Ordering::Relaxed)
     }
 
-    /// Takes everything sent so far. A later message announces the exchange anew.
+    /// Takes everything sent so far. A later message notifies the event loop again.
     pub fn take(&self) -> Delivery {
-        self.announced.store(false, Ordering::Release);
+        self.notified.store(false, Ordering::Release);
         mem::take(&mut self.outbox().delivery)
     }
 
-    /// The streamed body, if it is one.
+    /// Returns the inbox of a streamed body.
     pub fn inbox(&self) -> Option<&Inbox> {
-        self.terms.inbox.as_deref()
+        self.params.inbox.as_deref()
     }
 
-    /// `bytes` of what was sent are off this process's hands: a waiting thread may go on.
+    /// Credits `bytes` that this process no longer holds, so that a waiting thread can go on.
     pub fn credit(&self, bytes: u64) {
         self.give_back(bytes, false);
     }
 
-    /// As [`Self::credit`], and it is the client that has taken them. One that takes half a window at once keeps up: then
-    /// the application may run further ahead, so that neither side waits for the other.
+    /// As [`Self::credit`], for bytes that the client has taken. A client that takes half a window at once keeps up.
+    /// The window grows then, so that neither side waits for the other.
     pub fn taken(&self, bytes: u64) {
         self.give_back(bytes, true);
     }
 
     fn give_back(&self, bytes: u64, to_client: bool) {
-        // Not before the lock is free, which is what the thread wants next.
+        // After the lock was released, since the thread needs it next.
         let wanted = self.outbox().give_back(bytes, to_client);
         if wanted {
             self.room.notify_all();
         }
     }
 
-    /// How many bytes of what was sent may wait for the client to take them.
+    /// Number of bytes that may wait for the client.
     pub fn window(&self) -> u64 {
         self.outbox().window()
     }
 
-    /// The client does not keep up any more: the window is what it was at first.
+    /// Resets the window to its initial size, for a client that does not keep up any more.
     pub fn narrow(&self) {
         self.outbox().narrow();
     }
@@ -60,7 +60,7 @@ impl Exchange {
 
     /// Cuts the exchange off from its request: nothing is delivered any more, and what a thread sends is dropped.
     ///
-    /// True when the call had not begun and now never will. An end that had been sent and not taken is returned.
+    /// Returns whether the call was cancelled in the queue, and an end that was sent but not taken.
     pub fn abandon(&self) -> (bool, Option<End>) {
         self.owner.store(0, Ordering::Relaxed);
         let (end, parts) = {
@@ -72,10 +72,10 @@ impl Exchange {
             }
             (outbox.delivery.end.take(), mem::take(&mut outbox.delivery.parts))
         };
-        // Not under the lock: others may be told of it.
+        // Without the lock: dropping a part may notify a thread.
         drop(parts);
-        // Whoever learns of it by reading finds it said everywhere.
-        if let Some(inbox) = &self.terms.inbox {
+        // Last, so that a reader who fails finds the exchange gone.
+        if let Some(inbox) = &self.params.inbox {
             inbox.close(Err(Broken::ClientGone));
         }
         let dropped = self.state.compare_exchange(QUEUED, OVER, Ordering::AcqRel, Ordering::Acquire).is_ok();
@@ -97,17 +97,17 @@ impl Exchange {
         Some(self.thread.load(Ordering::Acquire)).filter(|&ident| ident != 0 && self.is_running())
     }
 
-    /// When it was submitted, in [`now`]'s microseconds.
+    /// Time when the call was submitted, in [`now`]'s microseconds.
     pub fn submitted(&self) -> u64 {
         self.submitted
     }
 
-    /// When a thread took it.
+    /// Time when a thread took the call.
     pub fn began(&self) -> Option<u64> {
         Some(self.began.load(Ordering::Acquire)).filter(|&at| at != 0)
     }
 
-    /// When the call ended.
+    /// Time when the call ended.
     pub fn ended(&self) -> Option<u64> {
         Some(self.ended.load(Ordering::Acquire)).filter(|&at| at != 0)
     }

@@ -1,4 +1,4 @@
-//! An exchange as its pool has it.
+//! An exchange as a job of its pool.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,7 +8,7 @@ use super::response::{End, Failure};
 use super::{Exchange, OVER, QUEUED};
 use crate::pool::Task;
 
-/// A call on its way through a pool. However it ends, the event loop hears of it.
+/// A call in a pool. Dropping it before the call has ended sends a failure to the event loop.
 #[derive(Debug)]
 pub struct Job(Arc<Exchange>);
 
@@ -18,12 +18,12 @@ impl Job {
         Self(exchange)
     }
 
-    /// The exchange.
+    /// Returns the exchange.
     pub fn exchange(&self) -> &Arc<Exchange> {
         &self.0
     }
 
-    /// Takes the exchange out without a word to the event loop: the pool would not have the job.
+    /// Returns the exchange of a job that the pool has refused, without notifying the event loop.
     pub fn refused(self) -> Arc<Exchange> {
         self.0.state.store(OVER, Ordering::Release);
         Arc::clone(&self.0)

@@ -1,22 +1,22 @@
 //! What crosses between the event loop and the Python side: plain owned data.
 //!
-//! An [`Exchange`] is one request's life outside nginx. The event loop fills it, submits it to a pool as
-//! a [`Job`], and takes what comes back; a pool thread runs it. It holds nothing of nginx's and nothing
-//! of Python's, so either side may be gone while the other still has it.
+//! An [`Exchange`] is a request outside nginx. The event loop creates it, submits it to a pool as a [`Job`], and takes
+//! what comes back; a pool thread runs the call. It refers to no memory of nginx and no object of Python, so it can
+//! outlive either side.
 
 pub mod body;
 mod event_loop;
 pub mod inbox;
 mod job;
 pub mod log;
+pub mod metrics;
 pub mod names;
 mod outbox;
 pub mod piece;
+mod recycler;
 pub mod request;
 pub mod response;
-mod spare;
 pub mod spec;
-pub mod tally;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -25,19 +25,19 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::pool::completions::Completions;
+use crate::pool::completions;
 use inbox::{Broken, Inbox, Read, Taken};
 pub use job::Job;
 use log::Origin;
 pub use outbox::Delivery;
 use outbox::Outbox;
 use piece::Room;
+pub use recycler::Recycler;
 use request::Request;
 use response::{End, Fields, Head, Part, Parts};
-pub use spare::Spare;
 
-/// The list through which exchanges with news reach the event loop.
-pub type News = Completions<Arc<Exchange>>;
+/// The list through which the event loop gets the exchanges that have sent something.
+pub type Completions = completions::Completions<Arc<Exchange>>;
 
 /// In the queue: no thread has it.
 const QUEUED: u8 = 0;
@@ -52,42 +52,43 @@ pub fn now() -> u64 {
     START.get_or_init(Instant::now).elapsed().as_micros() as u64 + 1
 }
 
-/// The client's side no longer wants anything of this request.
+/// Nobody waits for the response any more: the client has left, or has been answered otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone;
 
-/// Fixed at the start of a request.
+/// The parameters of a call, fixed when it is submitted.
 #[derive(Debug)]
-pub struct Terms {
+pub struct CallParams {
     /// Index into [`spec::Spec::apps`].
     pub app: usize,
     /// Index into [`spec::Spec::pools`].
     pub pool: usize,
-    /// How many bytes of the response the application may run ahead of the client, at first.
+    /// Initial window: number of bytes that the application may send ahead of the client.
     pub window: u64,
     /// Where its log records go.
     pub origin: Origin,
-    /// The body, where it streams; else it is part of the request.
+    /// The body if it streams; otherwise it is part of the request.
     pub inbox: Option<Box<Inbox>>,
-    /// Opaque to all but the event loop: finds the request. Cleared by [`Exchange::abandon`].
+    /// Identifies the request to the event loop. Opaque to all others. Cleared by [`Exchange::abandon`].
     pub owner: usize,
 }
 
-/// One request between its two worlds.
+/// A request between the event loop and a pool thread.
 #[derive(Debug)]
 pub struct Exchange {
     /// The request, as the application sees it.
     pub request: Request,
-    terms: Terms,
+    params: CallParams,
     owner: AtomicUsize,
     state: AtomicU8,
     gone: AtomicBool,
-    /// It has gone before the call had ended.
+    /// The client had gone before the call ended.
     deserted: AtomicBool,
-    announced: AtomicBool,
+    /// The event loop has been notified, and has not looked yet.
+    notified: AtomicBool,
     outbox: Mutex<Outbox>,
     room: Condvar,
-    news: Arc<News>,
+    completions: Arc<Completions>,
     submitted: u64,
     began: AtomicU64,
     ended: AtomicU64,
@@ -98,19 +99,19 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// An exchange about to be submitted; what comes back is announced through `news`.
-    pub fn new(request: Request, terms: Terms, news: Arc<News>) -> Arc<Self> {
+    /// Creates an exchange that is about to be submitted. It notifies the event loop through `completions`.
+    pub fn new(request: Request, params: CallParams, completions: Arc<Completions>) -> Arc<Self> {
         let mut exchange = Self {
             request,
-            terms,
+            params,
             owner: AtomicUsize::default(),
             state: AtomicU8::default(),
             gone: AtomicBool::default(),
             deserted: AtomicBool::default(),
-            announced: AtomicBool::default(),
+            notified: AtomicBool::default(),
             outbox: Mutex::default(),
             room: Condvar::new(),
-            news,
+            completions,
             submitted: 0,
             began: AtomicU64::default(),
             ended: AtomicU64::default(),
@@ -121,14 +122,14 @@ impl Exchange {
         Arc::new(exchange)
     }
 
-    /// Begins, or begins anew, with the request and the terms that are there.
+    /// Resets the state for the current request and parameters.
     fn start(&mut self) {
-        *self.owner.get_mut() = self.terms.owner;
+        *self.owner.get_mut() = self.params.owner;
         *self.state.get_mut() = QUEUED;
-        for flag in [&mut self.gone, &mut self.deserted, &mut self.announced, &mut self.interrupted] {
+        for flag in [&mut self.gone, &mut self.deserted, &mut self.notified, &mut self.interrupted] {
             *flag.get_mut() = false;
         }
-        self.outbox.get_mut().unwrap_or_else(PoisonError::into_inner).start(self.terms.window);
+        self.outbox.get_mut().unwrap_or_else(PoisonError::into_inner).start(self.params.window);
         self.submitted = now();
         for number in [&mut self.began, &mut self.ended, &mut self.thread] {
             *number.get_mut() = 0;
@@ -137,17 +138,17 @@ impl Exchange {
 
     /// Index of the application.
     pub fn app(&self) -> usize {
-        self.terms.app
+        self.params.app
     }
 
     /// Index of the pool.
     pub fn pool(&self) -> usize {
-        self.terms.pool
+        self.params.pool
     }
 
     /// Where log records of this call go.
     pub fn origin(&self) -> Origin {
-        self.terms.origin
+        self.params.origin
     }
 
     fn outbox(&self) -> MutexGuard<'_, Outbox> {
@@ -155,24 +156,25 @@ impl Exchange {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn announce(self: &Arc<Self>) {
-        if !self.announced.swap(true, Ordering::AcqRel) {
-            self.news.push(Arc::clone(self));
+    /// Notifies the event loop that there is something to take, unless it has been notified and has not looked yet.
+    fn notify(self: &Arc<Self>) {
+        if !self.notified.swap(true, Ordering::AcqRel) {
+            self.completions.push(Arc::clone(self));
         }
     }
 
-    /// As [`Self::announce`], but the thread rings for several ends at a time, or the late bell does.
-    fn announce_end(self: &Arc<Self>) {
-        if !self.announced.swap(true, Ordering::AcqRel) {
-            self.news.push_quiet(Arc::clone(self));
+    /// As [`Self::notify`], but several ends share a wake-up, by the thread's next flush or by the wakeup timer.
+    fn notify_coalesced(self: &Arc<Self>) {
+        if !self.notified.swap(true, Ordering::AcqRel) {
+            self.completions.push_coalesced(Arc::clone(self));
         }
     }
 
     // The pool thread's side; the event loop's is in event_loop.rs.
 
-    /// Takes the call out of the queue; false when it has been cancelled there.
+    /// Begins the call. Returns false if it was cancelled in the queue.
     ///
-    /// True again for the thread whose pool has claimed it already ([`crate::pool::Task::claim`]).
+    /// Returns true again for the thread whose pool has claimed it already ([`crate::pool::Task::claim`]).
     pub fn begin(&self) -> bool {
         match self.state.compare_exchange(QUEUED, RUNNING, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => {
@@ -193,22 +195,23 @@ impl Exchange {
         self.interrupted.store(true, Ordering::Release);
     }
 
-    /// Whether one was.
+    /// Whether such an exception was raised.
     pub fn was_interrupted(&self) -> bool {
         self.interrupted.load(Ordering::Acquire)
     }
 
-    /// Whether the client has gone, or has been answered in the call's stead.
+    /// Whether the client has gone, or has been answered instead of by the call.
     pub fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
     }
 
-    /// Whether the client went, or was answered in the call's stead, before the call had ended.
+    /// Whether [`Self::is_gone`] became true before the call ended.
     pub fn is_deserted(&self) -> bool {
         self.deserted.load(Ordering::Acquire)
     }
 
-    /// Waits until that is so, until the call has ended, or so long; then, whether it is. Call it without the GIL.
+    /// Waits until [`Self::is_deserted`], until the call has ended, or until the timeout. Returns whether it is
+    /// deserted. Call it without the GIL.
     pub fn wait_deserted(&self, timeout: Option<Duration>) -> bool {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut outbox = self.outbox();
@@ -224,7 +227,7 @@ impl Exchange {
         self.is_deserted()
     }
 
-    /// What nginx puts behind its own records about a request; for those that a thread writes.
+    /// The description of the request that nginx appends to its own log records.
     pub fn context(&self) -> String {
         let text = |name| String::from_utf8_lossy(self.request.get(name).unwrap_or_default());
         let (method, uri) = (text(names::REQUEST_METHOD), text(names::REQUEST_URI));
@@ -232,10 +235,10 @@ impl Exchange {
         format!(", client: {client}, request: \"{method} {uri} {protocol}\"")
     }
 
-    /// Sends the head, a body part, the end, or several of them as one message.
+    /// Sends the head, a body part, the end, or several of them as one message. Never blocks.
     ///
-    /// Never blocks. `Ok(true)`: there is room for more; `Ok(false)`: call [`Self::wait_room`] before the
-    /// next part. `Err(Gone)`: nobody listens any more, nothing was sent.
+    /// Returns whether there is room for more; if not, call [`Self::wait_room`] before the next part. Fails if the
+    /// client is gone; then nothing was sent.
     pub fn send(self: &Arc<Self>, head: Option<Head>, part: Option<Part>, end: Option<End>) -> Result<bool, Gone> {
         self.send_all(head, part.into_iter().collect(), end)
     }
@@ -265,9 +268,9 @@ impl Exchange {
             room
         };
         if ended {
-            self.announce_end()
+            self.notify_coalesced()
         } else {
-            self.announce()
+            self.notify()
         }
         Ok(room)
     }
@@ -284,11 +287,11 @@ impl Exchange {
             outbox.delivery.hints.push(fields);
             room
         };
-        self.announce();
+        self.notify();
         Ok(room)
     }
 
-    /// Memory of a response that is over, for this one's head.
+    /// Returns memory of an earlier response, for the head of this one.
     pub fn memory(&self) -> Vec<u8> {
         mem::take(&mut self.outbox().memory)
     }
@@ -304,34 +307,34 @@ impl Exchange {
         if self.is_gone() { Err(Gone) } else { Ok(()) }
     }
 
-    /// Whether the body streams: [`Self::read_streamed`] reads it, once, in order.
+    /// Whether the body streams. If so, [`Self::read_streamed`] reads it, once and in order.
     pub fn is_streamed(&self) -> bool {
-        self.terms.inbox.is_some()
+        self.params.inbox.is_some()
     }
 
-    /// Reads from a streamed body what is there; never blocks. A body that does not stream has ended.
+    /// Reads the available part of a streamed body. Never blocks. A body that does not stream has ended.
     pub fn read_streamed(self: &Arc<Self>, buffer: &mut [u8]) -> Result<Read, Broken> {
-        let Some(inbox) = &self.terms.inbox else { return Ok(Read::Bytes(0)) };
+        let Some(inbox) = &self.params.inbox else { return Ok(Read::Bytes(0)) };
         let (read, room) = inbox.try_read(buffer)?;
         if room {
-            self.announce();
+            self.notify();
         }
         Ok(read)
     }
 
     /// Takes the next bytes in memory that was lent for them: [`Inbox::take`].
     pub fn take_streamed(self: &Arc<Self>, length: usize, once: bool) -> Taken {
-        let Some(inbox) = &self.terms.inbox else { return Taken::Other };
+        let Some(inbox) = &self.params.inbox else { return Taken::Other };
         let (taken, room) = inbox.take(length, once);
         if room {
-            self.announce();
+            self.notify();
         }
         taken
     }
 
-    /// Lends memory for reads of `size` bytes that begin at byte `origin`, made by `room`, if it is of use.
+    /// Lends memory, created by `room`, for reads of `size` bytes from byte `origin`, if the inbox expects to use it.
     pub fn lend_streamed(&self, size: usize, origin: u64, mut room: impl FnMut() -> Option<Box<dyn Room>>) {
-        let Some(inbox) = &self.terms.inbox else { return };
+        let Some(inbox) = &self.params.inbox else { return };
         for _ in 0..inbox.expect(size, origin) {
             let Some(room) = room() else { return };
             inbox.lend(room);
@@ -340,12 +343,12 @@ impl Exchange {
 
     /// Waits until [`Self::read_streamed`] has `wanted` bytes, or as many as can be waited for. Call it without the GIL.
     pub fn wait_streamed(&self, wanted: usize) {
-        if let Some(inbox) = &self.terms.inbox {
+        if let Some(inbox) = &self.params.inbox {
             inbox.wait(wanted);
         }
     }
 
-    /// Sends the end. A failure that nobody waits for any more goes to the log from here.
+    /// Sends the end. Logs a failure itself if the client is gone.
     pub fn end(self: &Arc<Self>, end: End) {
         let failure = match &end {
             End::Failed(failure) => Some((failure.level, failure.record.clone())),

@@ -5,21 +5,21 @@ use std::sync::Arc;
 use super::body::Body;
 use super::names::{self, Name};
 
-/// Marks an entry whose key is spelt out.
+/// Marks an entry whose key follows in full.
 const SPELT: u8 = u8::MAX;
 
-/// What an entry has beside its key and its value, in bytes, at most.
+/// Largest size of an entry beside its key and its value, in bytes.
 const BESIDE: usize = 7;
 
-/// So much memory is kept to be used again, in bytes.
+/// Largest amount of memory that is kept for the next request, in bytes.
 pub(super) const MOST_KEPT: usize = 16 << 10;
 
 /// An immutable snapshot of a request, owned and independent of nginx's memory.
 #[derive(Debug, Default)]
 pub struct Request {
-    /// What many requests have in common. Known again by its address.
-    pub setting: Arc<Entries>,
-    /// What this one adds, or has otherwise.
+    /// Entries that many requests have in common. Compared by address.
+    pub base_environ: Arc<Entries>,
+    /// Entries that this request adds or overrides.
     pub own: Entries,
     /// What `wsgi.input` reads.
     pub body: Body,
@@ -28,34 +28,34 @@ pub struct Request {
 impl Request {
     /// The value of the last entry of `name`.
     pub fn get(&self, name: Name<'_>) -> Option<&[u8]> {
-        self.own.get(name).or_else(|| self.setting.get(name))
+        self.own.get(name).or_else(|| self.base_environ.get(name))
     }
 }
 
-/// Entries of environ, one behind the other in one allocation:
+/// Entries of environ in one allocation. An entry is
 /// `known name: u8` or `255, key length: u16, key`, then `value length: u32, value`.
 #[derive(Debug, Default)]
 pub struct Entries {
     bytes: Vec<u8>,
     stable: usize,
-    /// There was no memory for an entry.
+    /// Memory ran out for an entry.
     lacks: bool,
 }
 
 impl Entries {
-    /// Makes room for so many bytes: a guess that saves a reallocation.
+    /// Reserves memory for `bytes` bytes, a guess that saves reallocations.
     pub fn reserve(&mut self, bytes: usize) {
         let _ = self.bytes.try_reserve(bytes);
     }
 
-    /// Drops the entries, and keeps their memory if it is not much.
+    /// Removes the entries. Keeps up to [`MOST_KEPT`] bytes of their memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         (self.stable, self.lacks) = (0, false);
         self.bytes.shrink_to(MOST_KEPT);
     }
 
-    /// Whether all that has been added is there. Clients decide how much that is: there may be no memory for it.
+    /// Whether no entry is missing. Clients decide how large the entries are, so memory may run out.
     pub fn is_whole(&self) -> bool {
         !self.lacks
     }
@@ -66,9 +66,9 @@ impl Entries {
         self.bytes.capacity()
     }
 
-    /// Adds an entry; the value is the concatenation of `parts`. A later entry of a name wins.
+    /// Adds an entry whose value is the concatenation of `parts`. A later entry of the same name wins.
     ///
-    /// A name above 65,535 bytes, or a value above 4 GiB, cannot come from nginx; it is left out.
+    /// Leaves out a name above 65,535 bytes or a value above 4 GiB, which cannot come from nginx.
     pub fn push_parts(&mut self, name: Name<'_>, parts: &[&[u8]]) {
         let length: usize = parts.iter().map(|part| part.len()).sum();
         if self.push_start(name, length) {
@@ -78,7 +78,7 @@ impl Entries {
         }
     }
 
-    /// As [`Self::push_parts`], of one part.
+    /// Adds an entry.
     #[inline]
     pub fn push(&mut self, name: Name<'_>, value: &[u8]) {
         if self.push_start(name, value.len()) {
@@ -86,12 +86,13 @@ impl Entries {
         }
     }
 
-    /// As [`Self::push`], of a number in decimal.
+    /// Adds an entry whose value is a number in decimal.
     pub fn push_number(&mut self, name: Name<'_>, number: u64) {
         self.push(name, itoa::Buffer::new().format(number).as_bytes());
     }
 
-    /// Adds what stands before a value, and makes room for the value; false: it would be too long, or there is no memory.
+    /// Adds what precedes a value, and reserves memory for the value. Returns false if it is too long or memory runs
+    /// out.
     #[inline(always)] // the name is a constant, as a rule
     fn push_start(&mut self, name: Name<'_>, length: usize) -> bool {
         let key = if let Name::Other(key) = name { key.len() } else { 0 };
@@ -114,7 +115,7 @@ impl Entries {
         true
     }
 
-    /// Adds a request header: under `name`, or if it has none under its `HTTP_` name.
+    /// Adds a request header under `name`, or else under its `HTTP_` name.
     pub fn push_header(&mut self, name: Option<Name<'_>>, lower: &[u8], parts: &[&[u8]]) {
         if let Some(name) = name {
             return self.push_parts(name, parts);
@@ -131,7 +132,7 @@ impl Entries {
         self.stable = self.bytes.len();
     }
 
-    /// Entries up to [`Self::end_stable`], as they lie in memory: where these bytes are the same, so are the entries.
+    /// The raw entries up to [`Self::end_stable`]. Equal bytes mean equal entries.
     pub fn stable_bytes(&self) -> &[u8] {
         &self.bytes[..self.stable]
     }
@@ -141,7 +142,7 @@ impl Entries {
         Iter { rest: &self.bytes }
     }
 
-    /// Those up to [`Self::end_stable`], and the rest.
+    /// The entries up to [`Self::end_stable`], and the rest.
     pub fn parts(&self) -> [Iter<'_>; 2] {
         let (stable, rest) = self.bytes.split_at(self.stable);
         [Iter { rest: stable }, Iter { rest }]
@@ -221,11 +222,11 @@ mod tests {
 
     #[test]
     fn a_request_has_its_own_say() {
-        let (mut setting, mut own) = (Entries::default(), Entries::default());
-        setting.push(names::SERVER_NAME, b"a");
-        setting.push(names::SERVER_PORT, b"80");
+        let (mut base_environ, mut own) = (Entries::default(), Entries::default());
+        base_environ.push(names::SERVER_NAME, b"a");
+        base_environ.push(names::SERVER_PORT, b"80");
         own.push(names::SERVER_NAME, b"b");
-        let request = Request { setting: Arc::new(setting), own, body: Body::default() };
+        let request = Request { base_environ: Arc::new(base_environ), own, body: Body::default() };
         assert_eq!(request.get(names::SERVER_NAME), Some(&b"b"[..]));
         assert_eq!(request.get(names::SERVER_PORT), Some(&b"80"[..]));
     }

@@ -1,32 +1,32 @@
-//! Which worker accepts a connection: one that is stuck leaves it to its siblings while one of them is not.
+//! Which worker accepts a connection: a stuck worker leaves it to its siblings while one of them is free.
 //!
-//! Stuck is a worker of which all threads of a pool are in calls, none of which has ended for a while; one that imports
-//! its applications and has no threads yet; and one in which a call holds the GIL (gil.rs). Its event loop is
-//! as idle as ever, and would go on to accept what a sibling could serve at once. So the workers of a cycle share a
-//! board on which each says how it is. A stuck one takes its listening sockets out of its event loop, and puts them back
-//! as soon as a thread is free, or every sibling is stuck as well: nobody is ever refused. This needs sockets that the
-//! workers share, without `accept_mutex` and `reuseport` (nginx's default).
+//! A worker is stuck when all threads of a pool are in calls and none has ended for a while, when it still imports its
+//! applications, or when a call holds the GIL (gil.rs). Its event loop is idle, and would accept connections that a
+//! sibling could serve at once. So each worker writes its state to the scoreboard. A stuck worker takes its listening
+//! sockets out of its event loop. It puts them back when a thread is free, or when every sibling is stuck as well, so
+//! no connection is refused. This needs shared listening sockets, without `accept_mutex` and `reuseport` (nginx's
+//! default).
 
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::mem;
 
 use nginx_sys::*;
 
-use super::board::{How, Place};
 use super::ffi::{guard, wsgi_set_accepting};
+use super::scoreboard::{WorkerSlot, WorkerState};
 use super::worker::{Worker, worker};
 
-/// How often a worker looks at itself while a pool is full or calls come and go, in milliseconds; it is stuck after one
-/// such look in vain.
+/// Interval of a worker's checks while a pool is full or calls come and go, in milliseconds. The worker is stuck when
+/// no call has ended between two checks.
 const INTERVAL: ngx_msec_t = 10;
-/// How often while there are only calls that take long.
+/// Interval of the checks while there are only long calls, in milliseconds.
 const QUIET_INTERVAL: ngx_msec_t = 50;
 
-/// This worker's part in it.
+/// Decides whether this worker accepts connections.
 pub(crate) struct Accept {
-    places: &'static [Place],
-    /// This worker's place.
-    place: usize,
+    slots: &'static [WorkerSlot],
+    /// This worker's slot.
+    slot: usize,
     /// Calls that have ended, by pool, and how many there were at the last look.
     ended: Vec<Cell<u64>>,
     seen: RefCell<Vec<u64>>,
@@ -37,16 +37,16 @@ pub(crate) struct Accept {
 }
 
 impl Accept {
-    /// For the worker at `place`, which has begun.
-    pub(crate) fn new(places: &'static [Place], place: usize, pools: usize, log: *mut ngx_log_t) -> Self {
+    /// For the worker in `slot`, which has started.
+    pub(crate) fn new(slots: &'static [WorkerSlot], slot: usize, pools: usize, log: *mut ngx_log_t) -> Self {
         // SAFETY: an event is a struct of pointers, integers and flags, for which zero is nginx's own start.
         let mut timer = unsafe { mem::zeroed::<ngx_event_t>() };
         timer.handler = Some(look);
         timer.log = log;
         timer.set_cancelable(1);
         Self {
-            places,
-            place,
+            slots,
+            slot,
             ended: vec![Cell::new(0); pools],
             seen: RefCell::new(vec![0; pools]),
             paused: Cell::new(false),
@@ -54,14 +54,14 @@ impl Accept {
         }
     }
 
-    /// Where all workers of the cycle say how they are.
-    pub(crate) fn places(&self) -> &'static [Place] {
-        self.places
+    /// Returns the slots of all workers of the cycle.
+    pub(crate) fn slots(&self) -> &'static [WorkerSlot] {
+        self.slots
     }
 
-    /// nginx ends the process.
+    /// Records that nginx ends the process.
     pub(crate) fn note_exit(&self) {
-        self.places[self.place].note_exit();
+        self.slots[self.slot].note_exit();
     }
 
     /// Looks for the first time as soon as the event loop turns.
@@ -69,22 +69,22 @@ impl Accept {
         self.arm(0);
     }
 
-    fn say(&self, how: How) {
-        self.places[self.place].say(how);
+    fn set_state(&self, state: WorkerState) {
+        self.slots[self.slot].set_state(state);
     }
 
-    /// The worker will accept no more, or has never begun to.
+    /// Records that the worker accepts no more connections.
     pub(crate) fn leave(&self) {
-        self.say(How::Absent);
+        self.set_state(WorkerState::Absent);
     }
 
-    /// A call of that pool has ended.
+    /// Counts a call of `pool` that has ended.
     #[inline]
     pub(crate) fn ended(&self, pool: usize) {
         self.ended[pool].set(self.ended[pool].get() + 1);
     }
 
-    /// A call has been submitted: looks out from now on.
+    /// Starts the checks after a call was submitted.
     #[inline]
     pub(crate) fn watch(&self) {
         // SAFETY: the event lives as long as the process; timers are this thread's.
@@ -125,9 +125,9 @@ impl Accept {
         }
     }
 
-    /// Says how the worker is, and leaves new connections to a sibling that is better off.
+    /// Publishes the worker's state, and leaves new connections to a free sibling if this worker is stuck.
     fn pause(&self, stuck: bool, for_long: bool) {
-        self.say(if stuck { How::Stuck } else { How::Free });
+        self.set_state(if stuck { WorkerState::Stuck } else { WorkerState::Free });
         let pause = stuck && self.has_free_sibling();
         if self.paused.replace(pause) != pause {
             // SAFETY: the event loop's own thread, in a worker; closing idle connections is what nginx does when it quits.
@@ -140,10 +140,10 @@ impl Accept {
         }
     }
 
-    /// Whether another worker would serve at once what this one leaves to it.
+    /// Whether another worker is free to serve new connections.
     pub(crate) fn has_free_sibling(&self) -> bool {
-        let mut others = self.places.iter().enumerate().filter(|&(place, _)| place != self.place);
-        others.any(|(_, other)| other.how() == How::Free)
+        let mut others = self.slots.iter().enumerate().filter(|&(slot, _)| slot != self.slot);
+        others.any(|(_, other)| other.state() == WorkerState::Free)
     }
 }
 

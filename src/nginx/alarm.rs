@@ -1,4 +1,4 @@
-//! A timer that wakes the event loop from any thread, finer than nginx's own.
+//! A timer that any thread can set to wake the event loop. It is more precise than nginx's own timers.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
@@ -11,9 +11,9 @@ use crate::exchange::now;
 /// A timerfd. It is set for one expiry at a time.
 pub(crate) struct Alarm {
     timer: File,
-    /// It has been set, and the event loop has not heard it.
+    /// It has been set, and the event loop has not acknowledged its expiry.
     is_set: AtomicBool,
-    /// When it expires, if the event loop has set it; [`now`]'s microseconds.
+    /// Time at which it expires, if the event loop has set it, in [`now`]'s microseconds.
     expires: AtomicU64,
 }
 
@@ -30,21 +30,21 @@ impl Alarm {
         }
     }
 
-    /// The timer, for [`super::waker::register`].
+    /// Returns the timer's file, for [`super::waker::register`].
     pub(crate) fn file(&self) -> &File {
         &self.timer
     }
 
-    /// Wakes the event loop after that time (less than a second, more than nothing), unless the alarm is set already. In
-    /// a child that the application forked it does nothing: the descriptor is the worker's there.
+    /// Wakes the event loop after `after` (more than zero, less than a second), unless the alarm is already set. Does
+    /// nothing in a child that the application forked, since the descriptor belongs to the worker.
     pub(crate) fn set(&self, after: Duration) {
         if !is_forked() && !self.is_set.swap(true, Ordering::AcqRel) {
             self.start(after);
         }
     }
 
-    /// Wakes the event loop, which calls this, after that time or a little sooner, however it was set before. An expiry
-    /// costs more than a system call; so an alarm that is about to expire too soon is put off.
+    /// Wakes the event loop after `after` or a little sooner, whatever was set before. Called by the event loop. An
+    /// expiry costs more than a system call, so an alarm that would expire much too soon is postponed.
     pub(crate) fn move_to(&self, after: Duration) {
         let (now, after_us) = (now(), after.as_micros() as u64);
         let left = self.expires.load(Ordering::Relaxed).saturating_sub(now);
@@ -64,12 +64,12 @@ impl Alarm {
         unsafe { libc::timerfd_settime(self.timer.as_raw_fd(), 0, &once, std::ptr::null_mut()) };
     }
 
-    /// Whether the event loop, woken by `fd`, hears this alarm, which can then be set again.
-    pub(crate) fn is_heard(&self, fd: RawFd) -> bool {
-        let heard = fd == self.timer.as_raw_fd();
-        if heard {
+    /// Whether `fd` is this timer. If so, acknowledges its expiry, and the alarm can be set again.
+    pub(crate) fn acknowledge(&self, fd: RawFd) -> bool {
+        let is_mine = fd == self.timer.as_raw_fd();
+        if is_mine {
             self.is_set.store(false, Ordering::Release);
         }
-        heard
+        is_mine
     }
 }

@@ -1,6 +1,6 @@
-//! The deadlines of a call: one timer of nginx's that fires at the next of them, whatever the threads are at.
+//! The deadlines of a call: one nginx timer that fires at the next of them, whatever the threads do.
 //!
-//! It is also what keeps a worker that has been told to quit from leaving before the request is answered.
+//! The timer also keeps a worker that quits from leaving before the request is answered.
 
 use std::mem::offset_of;
 use std::ptr;
@@ -10,9 +10,9 @@ use nginx_sys::*;
 use super::handler::{Context, Held, hold, with_request};
 use super::worker::worker;
 use crate::exchange::log::Level;
+use crate::exchange::metrics::Outcome;
 use crate::exchange::now;
 use crate::exchange::response::Failure;
-use crate::exchange::tally::Outcome;
 
 const SERVICE_UNAVAILABLE: u16 = NGX_HTTP_SERVICE_UNAVAILABLE as u16;
 const GATEWAY_TIMEOUT: u16 = NGX_HTTP_GATEWAY_TIME_OUT as u16;
@@ -22,7 +22,7 @@ pub(super) unsafe extern "C" fn handler(event: *mut ngx_event_t) {
     unsafe { with_request(event, Context::check_deadlines) };
 }
 
-/// The requests of this worker that have a call and are not answered: those that hold such a timer.
+/// Returns the requests of this worker that have a call and have not been answered: those with such a timer.
 pub(super) fn all() -> Vec<Held> {
     let mut found = Vec::new();
     // SAFETY: only this thread uses nginx's tree of timers, and nothing here changes it. Its nodes are the field
@@ -45,7 +45,7 @@ pub(super) fn all() -> Vec<Held> {
     found
 }
 
-/// Answers all requests of a pool, or of this worker, that wait for a call which will not come to anything.
+/// Gives up all calls of a pool, or of this worker.
 pub(super) fn give_up(pool: Option<usize>, why: &str) {
     for context in all() {
         // An answer may end other requests of its connection.
@@ -57,15 +57,15 @@ pub(super) fn give_up(pool: Option<usize>, why: &str) {
     }
 }
 
-/// Milliseconds since a moment of [`now`]'s.
+/// Returns the milliseconds since a time of [`now`].
 fn since(moment: u64) -> ngx_msec_t {
     (now().saturating_sub(moment) / 1000) as ngx_msec_t
 }
 
 impl Context {
-    /// Starts the timer, when the call has been submitted.
+    /// Starts the timer when the call has been submitted.
     pub(super) fn watch(&self) {
-        // A call may begin at any moment, and nobody tells: its own deadlines count from the start.
+        // A call may begin at any time without notice, so its own deadlines count from now.
         let location = self.location();
         self.arm(location.queue_timeout.min(location.read_timeout).min(location.whole_timeout()));
     }
@@ -108,7 +108,7 @@ impl Context {
         unsafe { ngx_add_timer(self.deadline.get(), after.max(1)) };
     }
 
-    /// When the call is given up that goes on without its request, and whether it is interrupted then.
+    /// Returns when a call that goes on without its request is given up, and whether it is interrupted then.
     pub(super) fn due(&self, began: u64) -> (u64, bool) {
         let location = self.location();
         let after = |moment: u64, timeout: ngx_msec_t| moment.saturating_add((timeout as u64).saturating_mul(1000));
@@ -118,7 +118,7 @@ impl Context {
         }
     }
 
-    /// Answers 503 for a call that waits; 504, if `running`, for one that runs.
+    /// Answers 503 for a call that waits. Answers 504 for one that runs, if `running` is set.
     fn give_up(&self, running: bool, why: &str) {
         match self.exchange().and_then(|exchange| exchange.began()) {
             None => self.refuse(why, Outcome::QueueTimeout),
@@ -130,10 +130,10 @@ impl Context {
         }
     }
 
-    /// Answers 504 in the stead of a call that has run out of time.
+    /// Answers 504 instead of a call that has run out of time.
     fn expire(&self, why: &str, outcome: Outcome) {
         if let (Some(exchange), Some(worker)) = (self.exchange(), worker()) {
-            worker.overdue(exchange, why, outcome == Outcome::RequestTimeout);
+            worker.time_out(exchange, why, outcome == Outcome::RequestTimeout);
         }
         self.fail(&Failure { status: GATEWAY_TIMEOUT, level: Level::Error, record: why.to_owned() }, outcome);
     }

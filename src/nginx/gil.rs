@@ -1,9 +1,8 @@
-//! A call that holds the GIL and does not let it go: then no other call of this worker gets on.
+//! A call that holds the GIL and does not release it, so that no other call of this worker makes progress.
 //!
-//! It cannot be interrupted, for whatever interrupts it would need the GIL. The event loop sees it all the same: while
-//! there are calls and none begins or ends, it asks a thread of Python's to get the GIL (src/python/probe.rs), and waits
-//! for none. A worker in which that takes too long leaves new connections to its siblings (accept.rs), says which calls
-//! there are, and ends after `wsgi_gil_timeout`.
+//! It cannot be interrupted, since that would need the GIL. The event loop detects it without waiting: while there are
+//! calls and none begins or ends, it asks python-probe to get the GIL (src/python/probe.rs). When that takes too long,
+//! the worker leaves new connections to its siblings (accept.rs), logs its calls, and ends after `wsgi_gil_timeout`.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
@@ -19,14 +18,14 @@ use super::{deadlines, log};
 use crate::exchange::log::Level;
 use crate::exchange::{self, Exchange, now};
 
-/// How long the GIL may be held at least until the worker leaves new connections to others, in microseconds; and in how
-/// many of Python's switch intervals. A thread that runs Python lets it go at every one of those.
+/// Least time for which the GIL must be held until the worker leaves new connections to others, in microseconds, and as
+/// a number of switch intervals. A thread that runs Python code releases the GIL after each interval.
 const HELD: u64 = 50_000;
 const INTERVALS: u64 = 4;
-/// After how long it is logged.
+/// Time for which the GIL must be held until it is logged, in microseconds.
 const TOLD: u64 = 1_000_000;
 
-/// How far it has come with the GIL.
+/// The state of the GIL, as the event loop sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     Free,
@@ -35,17 +34,17 @@ enum Stage {
     Over,
 }
 
-/// What the event loop knows of the GIL.
+/// Watches the GIL for the event loop.
 pub(crate) struct Gil {
-    /// From when on it counts as held, and when the worker ends (0: never), in microseconds.
+    /// Time after which the GIL counts as held, and after which the worker ends (0: never), in microseconds.
     held: u64,
     timeout: u64,
-    /// How many calls had begun and ended at the last look.
+    /// Number of calls that had begun and ended at the last look.
     progress: Cell<u64>,
-    /// When somebody was last seen to have got it.
+    /// Time when a thread last got the GIL, as far as is known.
     seen: Cell<u64>,
     stage: Cell<Stage>,
-    /// When it began to count as held, the CPU time of each thread that was in a call, by its `threading.get_ident()`.
+    /// CPU time of each thread in a call when the GIL began to count as held, by `threading.get_ident()`.
     cpu_times: RefCell<Vec<(u64, Duration)>>,
 }
 
@@ -62,12 +61,12 @@ impl Gil {
         }
     }
 
-    /// Whether a call has had it for too long.
+    /// Whether a call has held the GIL for too long.
     pub(crate) fn is_held(&self) -> bool {
         self.stage.get() > Stage::Free
     }
 
-    /// Looks at it. True: something is under way, look again soon.
+    /// Checks the GIL. Returns whether to check again soon.
     pub(crate) fn look(&self, worker: &Worker) -> bool {
         let progress = worker.progress();
         let moved = self.progress.replace(progress) != progress;
@@ -110,7 +109,7 @@ impl Gil {
         }
     }
 
-    /// Says which calls there are: one of them has it, or a thread of an application's own.
+    /// Logs the running calls. One of them holds the GIL, or a thread of the application does.
     fn tell(&self, worker: &Worker, held: u64) {
         let calls = running(worker);
         let line = format!("the GIL has been held for {} s: {} calls run", seconds(held), calls.len());
@@ -121,7 +120,7 @@ impl Gil {
         }
     }
 
-    /// The thread of a call, and how much of a CPU it has used since the GIL is held.
+    /// Describes the thread of a call, with its CPU usage since the GIL is held.
     fn thread(&self, call: &Exchange, held: u64) -> String {
         let Some(ident) = call.thread() else { return String::new() };
         let name = thread_name(ident).unwrap_or_default();
@@ -134,7 +133,7 @@ impl Gil {
         format!(" by thread \"{name}\"{used}")
     }
 
-    /// Nobody will get it: those who wait are answered, and the worker ends.
+    /// Gives up: answers the requests that wait, and ends the worker.
     fn give_up(&self, worker: &Worker, held: u64) {
         let why = format!("the GIL has been held for {} s (wsgi_gil_timeout)", seconds(held));
         self.tell(worker, held);
@@ -144,16 +143,16 @@ impl Gil {
     }
 }
 
-/// With a digit behind the point.
+/// Formats microseconds as seconds with one decimal.
 fn seconds(microseconds: u64) -> String {
     format!("{}.{}", microseconds / 1_000_000, microseconds / 100_000 % 10)
 }
 
-/// The calls that a thread is in.
+/// Returns the calls that run.
 fn running(worker: &Worker) -> Vec<Arc<Exchange>> {
     let requests = deadlines::all();
     let present = requests.iter().filter_map(|context| context.exchange().cloned());
-    present.chain(worker.overdue.calls()).filter(|call| call.is_running()).collect()
+    present.chain(worker.abandoned.calls()).filter(|call| call.is_running()).collect()
 }
 
 fn thread_name(ident: u64) -> Option<String> {

@@ -1,11 +1,12 @@
 //! World 1: the event loop. Every line here runs on the thread that nginx calls, but for the sinks in `thread_log`.
 
+mod abandoned;
 mod accel;
 mod accept;
 mod alarm;
 mod auth_basic;
 mod backlog;
-mod board;
+mod base_environ;
 mod body;
 mod conf;
 mod cut_off;
@@ -22,10 +23,9 @@ mod log;
 mod log_queue;
 mod module;
 mod output;
-mod overdue;
 mod request;
 mod respawn;
-mod setting;
+mod scoreboard;
 mod spool;
 mod status;
 mod thread_log;

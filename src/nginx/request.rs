@@ -8,7 +8,7 @@ use super::accel::split_path;
 use super::conf::{LocConf, MainConf, Param};
 use super::ffi::{OK, bytes, wsgi_request_body_no_buffering};
 use super::handler::Context;
-use super::{body, fields, setting};
+use super::{base_environ, body, fields};
 use crate::exchange::body::Body;
 use crate::exchange::names::{self, Name};
 use crate::exchange::request::{Entries, Request};
@@ -18,7 +18,7 @@ use crate::exchange::request::{Entries, Request};
 const BESIDE_HEAD: usize = 320;
 const MOST_ROOM: usize = 4 << 10;
 
-/// Copies all that the application will see of `r` from nginx's memory into `own`. `None`: there is no memory for it.
+/// Copies all that the application will see of `r` from nginx's memory into `own`. Returns `None` if memory runs out.
 ///
 /// # Safety
 /// `r` must be a live request of the calling thread whose body has been read; the context and the configurations are its own.
@@ -32,12 +32,12 @@ pub(crate) unsafe fn snapshot(
     // SAFETY: as the caller vouches; so for the rest of this function.
     unsafe {
         let params = evaluated(r, location.params())?;
-        let setting = location.settings.of(r)?;
+        let base_environ = location.base_environs.get(r)?;
         // Of pipelined requests the buffer has several.
         let head = (*r).header_in.as_ref().map_or(0, |head| head.pos.addr() - head.start.addr());
         own.reserve((BESIDE_HEAD + head).min(MOST_ROOM));
         let path_info = method_and_mount(&mut own, r, location)?;
-        not_in_setting(&mut own, &setting, r, main)?;
+        server_name_and_root(&mut own, &base_environ, r, main)?;
         fields::push(&mut own, r, location.pass_request_headers != 0, &params);
         target(&mut own, r, path_info);
         client(&mut own, r, context.password_is_checked.get());
@@ -52,7 +52,7 @@ pub(crate) unsafe fn snapshot(
                 own.push(Name::Other(&param.name), value);
             }
         }
-        own.is_whole().then_some(Request { setting, own, body })
+        own.is_whole().then_some(Request { base_environ, own, body })
     }
 }
 
@@ -130,20 +130,20 @@ unsafe fn client(own: &mut Entries, r: *mut ngx_http_request_t, password_is_chec
     }
 }
 
-/// What is the same for all requests in most locations, and not in this one.
+/// Adds SERVER_NAME and DOCUMENT_ROOT where they depend on the request, so that the base environ has none.
 ///
 /// # Safety
 /// As [`snapshot`].
-unsafe fn not_in_setting(
+unsafe fn server_name_and_root(
     own: &mut Entries,
-    setting: &Entries,
+    base_environ: &Entries,
     r: *mut ngx_http_request_t,
     main: &MainConf,
 ) -> Option<()> {
     // SAFETY: as above; a location's configuration lives with the cycle.
     unsafe {
-        if !setting::is_host(bytes((*core_srv_conf(r)).server_name)) {
-            match (bytes((*r).headers_in.server), setting.get(names::SERVER_ADDR)) {
+        if !base_environ::is_host(bytes((*core_srv_conf(r)).server_name)) {
+            match (bytes((*r).headers_in.server), base_environ.get(names::SERVER_ADDR)) {
                 ([], Some(address)) if address.starts_with(b"unix:") => own.push(names::SERVER_NAME, b"localhost"),
                 // An IPv6 address, as it stands in a URL.
                 ([], Some(address)) if address.contains(&b':') => {

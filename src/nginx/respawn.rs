@@ -1,4 +1,4 @@
-//! The master's part: a worker that an application has ended is started again, whatever code it left with.
+//! The master process restarts a worker that an application has ended, whatever its exit code.
 //!
 //! nginx takes exit code 2 for a worker that cannot start, and never starts it again. But an application may leave with
 //! any code, and there are ways to do so that nothing in the worker can see (`_exit` from C, a system call). The master
@@ -13,11 +13,11 @@ use std::sync::{Arc, Once};
 
 use nginx_sys::*;
 
-use super::board::{Board, WORKERS};
 use super::conf;
+use super::scoreboard::{Scoreboard, WORKERS};
 
-/// Where the workers of the present cycle note that: an `Arc`, or null.
-static BOARD: AtomicPtr<Board> = AtomicPtr::new(ptr::null_mut());
+/// The scoreboard of the present cycle, on which workers note that they exit: from an `Arc`, or null.
+static SCOREBOARD: AtomicPtr<Scoreboard> = AtomicPtr::new(ptr::null_mut());
 /// nginx's handler of SIGCHLD, once ours is in its place.
 static NGINX_HANDLER: AtomicUsize = AtomicUsize::new(0);
 
@@ -32,9 +32,9 @@ pub(crate) fn watch(cycle: &ngx_cycle_t) {
         libc::pthread_atfork(Some(install), None, None);
     });
     // SAFETY: the reference does not outlive this function, and the cycle does.
-    let board = unsafe { conf::main_conf_of_cycle(cycle) }.and_then(|main| main.board.as_ref());
-    let board = board.map_or(ptr::null(), |board| Arc::into_raw(Arc::clone(board)));
-    let last = BOARD.swap(board.cast_mut(), Ordering::AcqRel);
+    let scoreboard = unsafe { conf::main_conf_of_cycle(cycle) }.and_then(|main| main.scoreboard.as_ref());
+    let scoreboard = scoreboard.map_or(ptr::null(), |scoreboard| Arc::into_raw(Arc::clone(scoreboard)));
+    let last = SCOREBOARD.swap(scoreboard.cast_mut(), Ordering::AcqRel);
     if !last.is_null() {
         // SAFETY: it came from `into_raw`. A signal handler that has seen it ran in this thread, and has returned.
         drop(unsafe { Arc::from_raw(last) });
@@ -72,9 +72,9 @@ unsafe extern "C" fn child_ended(signal: c_int, info: *mut libc::siginfo_t, cont
     unsafe {
         let processes = &mut *ptr::addr_of_mut!(ngx_processes);
         let is_master = ngx_process == NGX_PROCESS_MASTER as ngx_uint_t;
-        if let (true, Some(board)) = (is_master, BOARD.load(Ordering::Acquire).as_ref()) {
+        if let (true, Some(scoreboard)) = (is_master, SCOREBOARD.load(Ordering::Acquire).as_ref()) {
             for (process, kept) in processes.iter_mut().zip(&mut kept).take(ngx_last_process as usize) {
-                *kept = process.respawn() != 0 && board.is_unended(process.pid.into());
+                *kept = process.respawn() != 0 && scoreboard.is_unended(process.pid.into());
                 if *kept {
                     process.set_respawn(0); // then the code means nothing to nginx
                 }

@@ -33,8 +33,8 @@ struct Line {
 /// What threads and the event loop share.
 struct Shared {
     queue: Mutex<LogQueue<Line>>,
-    /// Has the event loop call [`Logs::write_deferred`].
-    bell: Box<dyn Fn() + Send + Sync>,
+    /// Wakes the event loop, which calls [`Logs::write_deferred`].
+    wakeup: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Shared {
@@ -116,7 +116,7 @@ impl ErrorLog {
         });
         let must_ring = self.shared.queue().add(lines, bytes, level as u8);
         if must_ring {
-            (self.shared.bell)();
+            (self.shared.wakeup)();
         }
     }
 
@@ -163,14 +163,14 @@ pub(crate) struct Logs {
     next_turn: UnsafeCell<ngx_event_t>,
 }
 
-/// Makes `cycle`'s error log the main one of all threads. `bell` wakes the event loop for [`Logs::write_deferred`].
-pub(crate) fn install(cycle: &ngx_cycle_t, bell: Box<dyn Fn() + Send + Sync>) -> Logs {
+/// Makes `cycle`'s error log the main one of all threads. `wakeup` wakes the event loop for [`Logs::write_deferred`].
+pub(crate) fn install(cycle: &ngx_cycle_t, wakeup: Box<dyn Fn() + Send + Sync>) -> Logs {
     // SAFETY: an event is a struct of pointers, integers and flags, for which zero is nginx's own start.
     let mut next_turn = unsafe { std::mem::zeroed::<ngx_event_t>() };
     next_turn.handler = Some(take_turn);
     next_turn.log = cycle.log;
     let logs = Logs {
-        shared: Box::leak(Box::new(Shared { queue: Mutex::default(), bell })),
+        shared: Box::leak(Box::new(Shared { queue: Mutex::default(), wakeup })),
         logs: RefCell::default(),
         files: RefCell::default(),
         reopening: Cell::new(false),

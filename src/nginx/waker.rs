@@ -1,4 +1,4 @@
-//! How other threads wake the event loop: an eventfd, and a timerfd for what can wait a little, each with a
+//! How other threads wake the event loop: an eventfd, and a timerfd for what can wait a little. Each has a
 //! connection of its own.
 //!
 //! They are registered edge-triggered where the event method can, and then never read back: each write, each
@@ -15,8 +15,8 @@ use super::ffi::{NGX_WSGI_USE_CLEAR_EVENT, OK, guard};
 use super::handler;
 use super::worker::worker;
 
-/// Has the event loop look at what threads have sent whenever `file`, an eventfd or a timerfd, is readable. The file
-/// must live as long as the process.
+/// Registers `file`, an eventfd or a timerfd: the event loop takes what threads have sent whenever it is readable. The
+/// file must live as long as the process.
 pub(crate) fn register(cycle: &mut ngx_cycle_t, file: &File) -> Result<(), &'static str> {
     // SAFETY: the cycle's log is valid; a null answer is handled.
     let Some(connection) = (unsafe { ngx_get_connection(file.as_raw_fd(), cycle.log).as_mut() }) else {
@@ -47,12 +47,12 @@ unsafe extern "C" fn wake(event: *mut ngx_event_t) {
             let _ = (&*file).read(&mut [0; 8]);
         }
         let Some(worker) = worker() else { return };
-        worker.late_bell.is_heard(fd);
-        if worker.look.is_heard(fd) {
+        worker.wakeup_timer.acknowledge(fd);
+        if worker.look.acknowledge(fd) {
             return worker.wake_pools();
         }
         worker.log.write_deferred();
-        worker.news.drain(|exchange| handler::post(&exchange));
+        worker.completions.drain(|exchange| handler::post(&exchange));
     });
     // SAFETY: as above; ready and active mean for the next ngx_handle_read_event what they mean for a socket.
     unsafe {

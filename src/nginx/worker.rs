@@ -13,53 +13,53 @@ use std::time::Duration;
 
 use nginx_sys::*;
 
+use super::abandoned::AbandonedCalls;
 use super::accept::Accept;
 use super::alarm::Alarm;
-use super::board::{self, Board};
 use super::ffi::{guard, wsgi_close_connections};
 use super::gil::Gil;
 use super::handler::Context;
 use super::leaving::Leaving;
-use super::overdue::Overdue;
+use super::scoreboard::{self, Scoreboard};
 use super::status::Report;
 use super::thread_log::{self, Logs};
 use super::{conf, descriptors, log, waker};
 use crate::Engine;
+use crate::exchange::metrics::{Outcome, PoolMetrics};
 use crate::exchange::spec;
-use crate::exchange::tally::{Outcome, Tally};
-use crate::exchange::{Exchange, Job, News, Spare, now};
+use crate::exchange::{Completions, Exchange, Job, Recycler, now};
 
-/// How long a worker that ends gives its threads: after a graceful quit, and when it is told to stop at once.
+/// Time that a worker's threads have to end: after a graceful quit, and when the worker must stop at once.
 const GRACE: Duration = Duration::from_secs(10);
 const GRACE_AT_ONCE: Duration = Duration::from_millis(700);
 
-/// The longest that the end of a call can go unnoticed when its thread is held up in the next call.
-const LATE: Duration = Duration::from_millis(1);
+/// Longest time that a coalesced completion waits for the event loop when its thread is held up in the next call.
+const WAKEUP_DELAY: Duration = Duration::from_millis(1);
 
-/// What the event loop of a worker process holds.
+/// The state of a worker process, which belongs to its event loop.
 pub(crate) struct Worker {
     pub(crate) engine: Engine,
-    pub(crate) news: Arc<News>,
+    pub(crate) completions: Arc<Completions>,
     pub(crate) log: Logs,
-    /// For ends of calls that their thread keeps quiet about.
-    pub(crate) late_bell: Arc<Alarm>,
-    /// For calls that wait behind one that has the turn.
+    /// Bounds how long a coalesced completion can wait.
+    pub(crate) wakeup_timer: Arc<Alarm>,
+    /// Wakes the event loop to look at calls that wait.
     pub(crate) look: Arc<Alarm>,
     /// Posted when calls have been submitted in this turn of the event loop.
     submitted: UnsafeCell<ngx_event_t>,
     pub(crate) accept: Accept,
-    pub(crate) spare: RefCell<Spare>,
-    /// Contexts of requests that are over.
+    pub(crate) recycler: RefCell<Recycler>,
+    /// Idle contexts, for the next requests.
     pub(crate) contexts: RefCell<Vec<Rc<Context>>>,
-    pub(crate) overdue: Overdue,
+    pub(crate) abandoned: AbandonedCalls,
     pub(crate) gil: Gil,
     pub(crate) leaving: Leaving,
-    board: &'static Board,
-    /// This worker's place on it.
-    place: usize,
-    /// As configured.
+    scoreboard: &'static Scoreboard,
+    /// Index of this worker's slot on the scoreboard.
+    slot: usize,
+    /// The pools as configured.
     pub(crate) pools: Vec<spec::Pool>,
-    /// Second of the last line about refused requests, and how many have not been told of since.
+    /// Second of the last log line about refused requests, and the number of refusals not logged since.
     refusals: Cell<(time_t, u64)>,
 }
 
@@ -67,7 +67,7 @@ thread_local! {
     static WORKER: OnceCell<&'static Worker> = const { OnceCell::new() };
 }
 
-/// The worker, on the event-loop thread of a process that serves applications.
+/// Returns the worker, on the event-loop thread of a process that serves applications.
 pub(crate) fn worker() -> Option<&'static Worker> {
     WORKER.with(|worker| worker.get().copied())
 }
@@ -88,50 +88,52 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
     leave_children_to_the_application();
 
     let mut spec = main.spec.clone();
-    let workers = (worker_processes(cycle) as usize).min(board::WORKERS);
+    let workers = (worker_processes(cycle) as usize).min(scoreboard::WORKERS);
     // SAFETY: written by nginx before a process starts its modules.
-    let place = unsafe { ngx_worker };
+    let slot = unsafe { ngx_worker };
     spec.multiprocess = workers > 1;
-    let (Some(eventfd), Some(late_bell), Some(look)) = (eventfd(), Alarm::new(), Alarm::new()) else {
+    let (Some(eventfd), Some(wakeup_timer), Some(look)) = (eventfd(), Alarm::new(), Alarm::new()) else {
         return log::alert("eventfd() or timerfd_create() failed: no application will be served");
     };
-    let wakers = [&eventfd, late_bell.file(), look.file()];
+    let wakers = [&eventfd, wakeup_timer.file(), look.file()];
     if let Err(message) = wakers.into_iter().try_for_each(|file| waker::register(cycle, file)) {
         return log::alert(message);
     }
-    let (eventfd, late_bell, look) = (Arc::new(eventfd), Arc::new(late_bell), Arc::new(look));
-    let (late, for_pools) = (Arc::clone(&late_bell), Arc::clone(&look));
-    let news = Arc::new(News::with_late_bell(bell(&eventfd), Box::new(move || late.set(LATE))));
-    let log = thread_log::install(cycle, bell(&eventfd));
+    let (eventfd, wakeup_timer, look) = (Arc::new(eventfd), Arc::new(wakeup_timer), Arc::new(look));
+    let (timer, for_pools) = (Arc::clone(&wakeup_timer), Arc::clone(&look));
+    let completions =
+        Arc::new(Completions::with_wakeup_timer(wakeup(&eventfd), Box::new(move || timer.set(WAKEUP_DELAY))));
+    let log = thread_log::install(cycle, wakeup(&eventfd));
     // SAFETY: registers a function that lives for ever and that only does what is safe after fork().
     unsafe { libc::pthread_atfork(None, None, Some(forked)) };
     let (pools, gil) = (spec.pools.clone(), Gil::new(main.gil_timeout(), spec.switch_interval.longest()));
-    let Some(board) = &main.board else { return };
-    // A process without a master destroys the configuration when it reads it anew; its threads go on to count.
-    let board: &'static Board = Box::leak(Box::new(Arc::clone(board)));
-    board.start(place);
+    let Some(scoreboard) = &main.scoreboard else { return };
+    // Without a master process, a reload destroys the configuration, but the threads still count.
+    let scoreboard: &'static Scoreboard = Box::leak(Box::new(Arc::clone(scoreboard)));
+    scoreboard.start(slot);
     let unused = unused_signals();
-    match Engine::start(spec, Arc::clone(&news), board.tallies(place), move |after| for_pools.set(after)) {
+    let metrics = scoreboard.pool_metrics(slot);
+    match Engine::start(spec, Arc::clone(&completions), metrics, move |after| for_pools.set(after)) {
         Ok(engine) => {
             // SAFETY: an event is a struct of pointers, integers and flags, for which zero is nginx's own start.
             let submitted = UnsafeCell::new(unsafe { std::mem::zeroed::<ngx_event_t>() });
-            let overdue = Overdue::new(pools.len(), cycle.log);
-            let accept = Accept::new(&board.places()[..workers], place, pools.len(), cycle.log);
+            let abandoned = AbandonedCalls::new(pools.len(), cycle.log);
+            let accept = Accept::new(&scoreboard.slots()[..workers], slot, pools.len(), cycle.log);
             let worker = Worker {
                 engine,
-                news,
+                completions,
                 log,
-                late_bell,
+                wakeup_timer,
                 look,
                 submitted,
                 accept,
-                spare: RefCell::default(),
+                recycler: RefCell::default(),
                 contexts: RefCell::default(),
-                overdue,
+                abandoned,
                 gil,
                 leaving: Leaving::new(cycle.log),
-                board,
-                place,
+                scoreboard,
+                slot,
                 pools,
                 refusals: Cell::new((0, 0)),
             };
@@ -151,14 +153,14 @@ pub(crate) fn start(cycle: &mut ngx_cycle_t) {
     }
 }
 
-/// A worker has no children of nginx's, but nginx's handler of SIGCHLD waits for any child: it would take the exit
-/// status of the application's away from it (and `subprocess` then says 0).
+/// Resets SIGCHLD. nginx has no children in a worker, but its handler would reap the application's children, whose exit
+/// status would be lost (`subprocess` then says 0).
 fn leave_children_to_the_application() {
     // SAFETY: a plain system call.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
-/// The signals that nginx does not use: the application may have them, and then they need not interrupt the event loop.
+/// Returns the signals that nginx does not use. The application may handle them, without interrupting the event loop.
 fn unused_signals() -> libc::sigset_t {
     const CRASHES: [i32; 6] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGABRT, libc::SIGTRAP];
     let (mut unused, mut action) = (MaybeUninit::uninit(), MaybeUninit::<libc::sigaction>::uninit());
@@ -193,9 +195,9 @@ fn eventfd() -> Option<File> {
     }
 }
 
-/// A bell that wakes the event loop. In a child that the application forked it is silent: the descriptor is the
-/// worker's there.
-fn bell(eventfd: &Arc<File>) -> Box<dyn Fn() + Send + Sync> {
+/// Returns a function that wakes the event loop. In a child that the application forked it does nothing, since the
+/// descriptor belongs to the worker.
+fn wakeup(eventfd: &Arc<File>) -> Box<dyn Fn() + Send + Sync> {
     let eventfd = Arc::clone(eventfd);
     Box::new(move || {
         if !is_forked() {
@@ -227,25 +229,25 @@ unsafe extern "C" fn forked() {
 }
 
 impl Worker {
-    /// Submits a call; hands the exchange back when the pool's queue is full, or it has lost all its threads.
+    /// Submits a call. Returns the exchange if the pool's queue is full or the pool has lost all its threads.
     ///
-    /// The pools are woken at the end of the event loop's turn, once for all that it has brought.
+    /// The pools are woken once, at the end of the event loop's turn.
     pub(crate) fn submit(&self, exchange: Arc<Exchange>) -> Result<(), Arc<Exchange>> {
         // SAFETY: the worker, and with it the event, lives as long as the process.
         unsafe { waker::post(self.submitted.get()) };
         let pool = exchange.pool();
-        let tally = self.tally(pool);
-        tally.count(Outcome::Requested);
+        let metrics = self.metrics(pool);
+        metrics.count(Outcome::Requested);
         let job = Job::new(exchange);
-        let submitted = if self.overdue.is_lost(pool) { Err(job.refused()) } else { self.engine.submit(job) };
+        let submitted = if self.abandoned.has_lost_all(pool) { Err(job.refused()) } else { self.engine.submit(job) };
         if submitted.is_ok() {
-            tally.queued();
+            metrics.call_queued();
         }
         self.accept.watch();
         submitted
     }
 
-    /// Has threads come for the calls that wait, now and again as long as some do.
+    /// Wakes threads for the calls that wait, and looks again while some do.
     pub(crate) fn wake_pools(&self) {
         if let Some(after) = self.engine.wake() {
             self.look.move_to(after);
@@ -257,25 +259,25 @@ impl Worker {
         self.engine.is_full(pool)
     }
 
-    /// A call that waited in the queue of `pool` has been cancelled.
+    /// Notes that a call in the queue of `pool` has been cancelled.
     pub(crate) fn forget(&self, pool: usize) {
         self.engine.forget(pool);
-        self.tally(pool).cancelled();
+        self.metrics(pool).call_cancelled();
     }
 
-    /// Whether Python has not come so far yet that the pools have threads.
+    /// Whether the applications are still being imported, so that the pools have no threads.
     pub(crate) fn is_importing(&self) -> bool {
-        self.used().any(|pool| self.tally(pool).threads() == 0)
+        self.used().any(|pool| self.metrics(pool).threads() == 0)
     }
 
-    /// How many calls wait or run in this worker.
+    /// Number of calls that wait or run in this worker.
     pub(crate) fn active(&self) -> u64 {
-        self.used().map(|pool| self.tally(pool).active()).sum()
+        self.used().map(|pool| self.metrics(pool).active()).sum()
     }
 
-    /// A number that grows whenever a call begins or ends.
+    /// A number that grows whenever a call starts or finishes.
     pub(crate) fn progress(&self) -> u64 {
-        self.used().map(|pool| self.tally(pool).progress()).sum()
+        self.used().map(|pool| self.metrics(pool).progress()).sum()
     }
 
     /// The pools that a `wsgi_pass` names.
@@ -283,31 +285,31 @@ impl Worker {
         (0..self.pools.len()).filter(|&pool| self.pools[pool].threads > 0)
     }
 
-    /// The numbers of `pool` in this worker.
-    pub(crate) fn tally(&self, pool: usize) -> &'static Tally {
-        &self.board.tallies(self.place)[pool]
+    /// The metrics of `pool` in this worker.
+    pub(crate) fn metrics(&self, pool: usize) -> &'static PoolMetrics {
+        &self.scoreboard.pool_metrics(self.slot)[pool]
     }
 
-    /// What all workers of the cycle are at and have done.
+    /// Reports the state and the metrics of all workers of the cycle.
     pub(crate) fn report(&self) -> Report<'_> {
-        Report::of(&self.pools, self.accept.places(), |place| self.board.tallies(place))
+        Report::of(&self.pools, self.accept.slots(), |slot| self.scoreboard.pool_metrics(slot))
     }
 
-    /// How many calls wait in the queue of `pool`.
+    /// Number of calls that wait in the queue of `pool`.
     pub(crate) fn queued(&self, pool: usize) -> usize {
         self.engine.queued(pool)
     }
 
-    /// A call has run out of time: has its Python stack logged, and the call interrupted if asked to.
-    pub(crate) fn overdue(&self, exchange: &Arc<Exchange>, why: &str, interrupt: bool) {
+    /// Gives up a call that has run out of time: logs its Python stack, and interrupts it if `interrupt` is set.
+    pub(crate) fn time_out(&self, exchange: &Arc<Exchange>, why: &str, interrupt: bool) {
         self.engine.log_stack(Arc::clone(exchange), why.to_owned());
         if interrupt {
             self.interrupt(exchange);
         }
-        self.overdue.add(exchange, now(), false);
+        self.abandoned.add(exchange, now(), false);
     }
 
-    /// Has an exception raised in the call.
+    /// Raises an exception in the call.
     pub(crate) fn interrupt(&self, exchange: &Arc<Exchange>) {
         self.engine.interrupt(Arc::clone(exchange));
     }
@@ -317,7 +319,7 @@ impl Worker {
         self.engine.add_thread(pool);
     }
 
-    /// Whether a line about a refused request may be written now (one a second), and how many were not told of.
+    /// Whether a refused request may be logged now, once a second. Returns the number of refusals that were not logged.
     pub(crate) fn may_tell_refusal(&self) -> Option<u64> {
         let now = ngx_time();
         let (last, untold) = self.refusals.get();
@@ -339,14 +341,14 @@ pub(crate) fn stop() {
     };
     if !worker.engine.stop(grace) {
         log::warn("a call still runs while the worker ends: Python is not finalised");
-        // Threads still run Python: end without the C library's and Python's exit code, once nginx has done its own.
+        // Threads still run Python, so skip the exit handlers of the C library and of Python, after those of nginx.
         // SAFETY: a plain registration of a function that lives for ever.
         unsafe { libc::atexit(end_at_once) };
     }
     worker.log.close();
 }
 
-/// nginx leaves, if this is its thread. An application's C code may call `exit` in others.
+/// Records that nginx exits, if this is its thread. In other threads, an application's C code may call `exit`.
 extern "C" fn note_exit() {
     guard((), || worker().into_iter().for_each(|worker| worker.accept.note_exit()));
 }

@@ -5,22 +5,24 @@ use std::{fmt, mem};
 use super::injector::Injector;
 use super::sync::{AtomicU8, Ordering};
 
-/// Something was added since the consumer last lowered the flag.
+/// Something was added since the consumer last cleared the flag.
 const PENDING: u8 = 1;
-/// The consumer has been told (the bell has rung), or is at it, and will look at the list once more.
-const TOLD: u8 = 2;
+/// The consumer has been woken, or is draining, and will look at the list once more.
+const NOTIFIED: u8 = 2;
 
-/// A list that any thread adds to and one thread empties, with a bell that rings only when it must.
+/// A list that any thread adds to and one thread empties. It wakes the consumer only when it must.
 ///
-/// No item is forgotten: a producer adds to the list *before* it raises the flag, and the consumer lowers
-/// the flag *before* its last look at the list. All of them change the flag by read-modify-write, so these
-/// changes have one order, and each sees what came before it. If the producer's came first, the
-/// consumer's last look finds the item. If the consumer's came first, the producer finds the flag down, and rings.
+/// No item is missed. A producer adds to the list *before* it sets the flag, and the consumer clears the flag *before*
+/// its last look at the list. Every change of the flag is a read-modify-write, so the changes have one order, and each
+/// sees what came before it. If the producer's change comes first, the consumer's last look finds the item. If the
+/// consumer's comes first, the producer finds the flag clear, and wakes the consumer.
 pub struct Completions<T> {
     list: Injector<T>,
     flag: AtomicU8,
-    bell: Box<dyn Fn() + Send + Sync>,
-    late_bell: Box<dyn Fn() + Send + Sync>,
+    /// Wakes the consumer.
+    wakeup: Box<dyn Fn() + Send + Sync>,
+    /// Starts a timer that wakes the consumer.
+    wakeup_timer: Box<dyn Fn() + Send + Sync>,
 }
 
 impl<T> fmt::Debug for Completions<T> {
@@ -30,48 +32,48 @@ impl<T> fmt::Debug for Completions<T> {
 }
 
 impl<T> Completions<T> {
-    /// `bell` wakes the consumer; it is called from any thread.
-    pub fn new(bell: Box<dyn Fn() + Send + Sync>) -> Self {
-        Self::with_late_bell(bell, Box::new(|| ()))
+    /// An empty list. `wakeup` wakes the consumer; any thread may call it.
+    pub fn new(wakeup: Box<dyn Fn() + Send + Sync>) -> Self {
+        Self::with_wakeup_timer(wakeup, Box::new(|| ()))
     }
 
-    /// `late_bell` wakes the consumer, too, but after a while: it bounds how long a quiet item can lie unseen when
-    /// whoever owes the [`Self::ring`] is held up. It is called when the first quiet item comes.
-    pub fn with_late_bell(bell: Box<dyn Fn() + Send + Sync>, late_bell: Box<dyn Fn() + Send + Sync>) -> Self {
-        Self { list: Injector::new(), flag: AtomicU8::new(0), bell, late_bell }
+    /// As [`Self::new`]. `wakeup_timer` starts a timer that wakes the consumer, when the first coalesced item comes. It
+    /// bounds the delay of an item when the thread that owes the [`Self::flush`] is held up.
+    pub fn with_wakeup_timer(wakeup: Box<dyn Fn() + Send + Sync>, wakeup_timer: Box<dyn Fn() + Send + Sync>) -> Self {
+        Self { list: Injector::new(), flag: AtomicU8::new(0), wakeup, wakeup_timer }
     }
 
-    /// Adds an item; rings unless the consumer has been told already.
+    /// Adds an item, and wakes the consumer unless it has been notified already.
     pub fn push(&self, item: T) {
         self.list.push(item);
-        if self.flag.fetch_or(PENDING | TOLD, Ordering::AcqRel) & TOLD == 0 {
-            (self.bell)();
+        if self.flag.fetch_or(PENDING | NOTIFIED, Ordering::AcqRel) & NOTIFIED == 0 {
+            (self.wakeup)();
         }
     }
 
-    /// Adds an item without a word. Whoever does owes a [`Self::ring`], from whichever thread, soon:
-    /// several items then cost the consumer one wake-up.
-    pub fn push_quiet(&self, item: T) {
+    /// Adds an item without waking the consumer. The caller owes a [`Self::flush`], soon, from any thread: several
+    /// items then share one wake-up.
+    pub fn push_coalesced(&self, item: T) {
         self.list.push(item);
         if self.flag.fetch_or(PENDING, Ordering::AcqRel) == 0 {
-            (self.late_bell)();
+            (self.wakeup_timer)();
         }
     }
 
-    /// Rings if something was added and the consumer has not been told; else does next to nothing.
-    pub fn ring(&self) {
-        // The caller sees its own PENDING here, or a later value: then TOLD stands, or the consumer has
-        // lowered the flag since and has yet to take its last look. Either way it will find the item.
+    /// Wakes the consumer if something was added and it has not been notified. Cheap otherwise.
+    pub fn flush(&self) {
+        // The caller sees its own PENDING here, or a later value: then NOTIFIED is set, or the consumer has
+        // cleared the flag since and has yet to take its last look. Either way it will find the item.
         if self.flag.load(Ordering::Acquire) == PENDING
-            && self.flag.compare_exchange(PENDING, PENDING | TOLD, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            && self.flag.compare_exchange(PENDING, PENDING | NOTIFIED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         {
-            (self.bell)();
+            (self.wakeup)();
         }
     }
 
-    /// Hands every item to `take`, those included that arrive meanwhile. Called by the consumer alone.
+    /// Passes every item to `take`, including those that arrive meanwhile. Only the consumer calls it.
     ///
-    /// The flag stays up until the list is empty, so that what arrives meanwhile rings no bell.
+    /// The flag stays set until the list is empty, so an item that arrives meanwhile causes no wake-up.
     pub fn drain(&self, mut take: impl FnMut(T)) {
         let unfinished = Unfinished(self);
         loop {
@@ -79,22 +81,22 @@ impl<T> Completions<T> {
                 take(item);
             }
             self.flag.swap(0, Ordering::AcqRel);
-            // The last look; if it finds something, it was not the last.
+            // The last look, unless it finds something.
             let Some(item) = self.list.pop() else { break };
-            self.flag.fetch_or(TOLD, Ordering::AcqRel);
+            self.flag.fetch_or(NOTIFIED, Ordering::AcqRel);
             take(item);
         }
         mem::forget(unfinished);
     }
 }
 
-/// Rings anew when `take` panics: what is left in the list must not wait for the next item.
+/// Wakes the consumer again when `take` panics: the remaining items must not wait for the next one.
 struct Unfinished<'a, T>(&'a Completions<T>);
 
 impl<T> Drop for Unfinished<'_, T> {
     fn drop(&mut self) {
-        self.0.flag.swap(PENDING | TOLD, Ordering::AcqRel);
-        (self.0.bell)();
+        self.0.flag.swap(PENDING | NOTIFIED, Ordering::AcqRel);
+        (self.0.wakeup)();
     }
 }
 
@@ -108,13 +110,13 @@ mod tests {
     use std::thread;
 
     fn counted<T: Send + 'static>() -> (Completions<T>, Arc<AtomicUsize>) {
-        let rings = Arc::new(AtomicUsize::new(0));
-        let bell = Arc::clone(&rings);
+        let wakeups = Arc::new(AtomicUsize::new(0));
+        let wakeup = Arc::clone(&wakeups);
         (
             Completions::new(Box::new(move || {
-                bell.fetch_add(1, Ordering::SeqCst);
+                wakeup.fetch_add(1, Ordering::SeqCst);
             })),
-            rings,
+            wakeups,
         )
     }
 
@@ -125,59 +127,59 @@ mod tests {
     }
 
     #[test]
-    fn the_bell_rings_once_until_the_list_was_drained() {
-        let (list, rings) = counted();
+    fn the_consumer_is_woken_once_until_the_list_was_drained() {
+        let (list, wakeups) = counted();
         (0..5).for_each(|item| list.push(item));
-        assert_eq!(rings.load(Ordering::SeqCst), 1);
+        assert_eq!(wakeups.load(Ordering::SeqCst), 1);
         assert_eq!(drained(&list), [0, 1, 2, 3, 4]);
         list.push(5);
-        assert_eq!(rings.load(Ordering::SeqCst), 2);
+        assert_eq!(wakeups.load(Ordering::SeqCst), 2);
         assert_eq!(drained(&list), [5]);
     }
 
     #[test]
-    fn quiet_items_ring_when_told_to() {
-        let (list, rings) = counted();
-        list.ring();
-        assert_eq!(rings.load(Ordering::SeqCst), 0, "nothing is pending");
-        list.push_quiet(1);
-        list.push_quiet(2);
-        assert_eq!(rings.load(Ordering::SeqCst), 0);
-        list.ring();
-        list.ring();
-        assert_eq!(rings.load(Ordering::SeqCst), 1);
-        list.push_quiet(3);
+    fn coalesced_items_wake_the_consumer_when_flushed() {
+        let (list, wakeups) = counted();
+        list.flush();
+        assert_eq!(wakeups.load(Ordering::SeqCst), 0, "nothing is pending");
+        list.push_coalesced(1);
+        list.push_coalesced(2);
+        assert_eq!(wakeups.load(Ordering::SeqCst), 0);
+        list.flush();
+        list.flush();
+        assert_eq!(wakeups.load(Ordering::SeqCst), 1);
+        list.push_coalesced(3);
         list.push(4);
-        list.ring();
-        assert_eq!(rings.load(Ordering::SeqCst), 1, "the consumer has been told and has not looked yet");
+        list.flush();
+        assert_eq!(wakeups.load(Ordering::SeqCst), 1, "the consumer has been notified and has not looked yet");
         assert_eq!(drained(&list), [1, 2, 3, 4]);
-        list.ring();
-        assert_eq!(rings.load(Ordering::SeqCst), 1);
+        list.flush();
+        assert_eq!(wakeups.load(Ordering::SeqCst), 1);
     }
 
     #[test]
-    fn the_first_quiet_item_is_told_to_the_late_bell() {
-        let rings = Arc::new(AtomicUsize::new(0));
-        let late = Arc::clone(&rings);
-        let late_bell = move || {
-            late.fetch_add(1, Ordering::SeqCst);
+    fn the_first_coalesced_item_starts_the_timer() {
+        let wakeups = Arc::new(AtomicUsize::new(0));
+        let started = Arc::clone(&wakeups);
+        let wakeup_timer = move || {
+            started.fetch_add(1, Ordering::SeqCst);
         };
-        let list = Completions::with_late_bell(Box::new(|| ()), Box::new(late_bell));
-        list.push_quiet(1);
-        list.push_quiet(2);
-        assert_eq!(rings.load(Ordering::SeqCst), 1);
+        let list = Completions::with_wakeup_timer(Box::new(|| ()), Box::new(wakeup_timer));
+        list.push_coalesced(1);
+        list.push_coalesced(2);
+        assert_eq!(wakeups.load(Ordering::SeqCst), 1);
         assert_eq!(drained(&list), [1, 2]);
         list.push(3);
-        list.push_quiet(4);
-        assert_eq!(rings.load(Ordering::SeqCst), 1, "the consumer has been told");
+        list.push_coalesced(4);
+        assert_eq!(wakeups.load(Ordering::SeqCst), 1, "the consumer has been notified");
         assert_eq!(drained(&list), [3, 4]);
-        list.push_quiet(5);
-        assert_eq!(rings.load(Ordering::SeqCst), 2);
+        list.push_coalesced(5);
+        assert_eq!(wakeups.load(Ordering::SeqCst), 2);
     }
 
     #[test]
-    fn what_arrives_during_a_drain_is_taken_by_it_and_rings_no_bell() {
-        let (list, rings) = counted();
+    fn what_arrives_during_a_drain_is_taken_by_it_without_a_wakeup() {
+        let (list, wakeups) = counted();
         list.push(3);
         let mut items = Vec::new();
         list.drain(|item| {
@@ -187,25 +189,25 @@ mod tests {
             }
         });
         assert_eq!(items, [3, 2, 1, 0]);
-        assert_eq!(rings.load(Ordering::SeqCst), 1);
+        assert_eq!(wakeups.load(Ordering::SeqCst), 1);
     }
 
     #[test]
     fn a_panic_of_the_consumer_strands_nothing() {
-        let (list, rings) = counted();
+        let (list, wakeups) = counted();
         list.push(1);
         list.push(2);
         let taken = catch_unwind(AssertUnwindSafe(|| list.drain(|_| panic!("on purpose"))));
         assert!(taken.is_err());
-        assert_eq!(rings.load(Ordering::SeqCst), 2);
+        assert_eq!(wakeups.load(Ordering::SeqCst), 2);
         assert_eq!(drained(&list), [2]);
     }
 
-    /// A consumer that looks only when the bell has rung sees every item.
+    /// A consumer that looks only when it was woken sees every item.
     fn relay(produce: impl Fn(&Completions<usize>, usize) + Send + Sync + 'static) {
         const PRODUCERS: usize = 3;
         const ITEMS: usize = 20_000;
-        let (sender, rung): (_, Receiver<()>) = channel();
+        let (sender, woken): (_, Receiver<()>) = channel();
         let sender = Mutex::new(sender);
         let list = Arc::new(Completions::new(Box::new(move || {
             let _ = sender.lock().unwrap().send(());
@@ -219,7 +221,7 @@ mod tests {
             .collect();
         let mut seen = 0;
         while seen < PRODUCERS * ITEMS {
-            rung.recv().unwrap();
+            woken.recv().unwrap();
             list.drain(|_| seen += 1);
         }
         for thread in threads {
@@ -229,16 +231,16 @@ mod tests {
     }
 
     #[test]
-    fn no_item_is_missed_by_a_consumer_that_waits_for_the_bell() {
+    fn no_item_is_missed_by_a_consumer_that_waits_for_wakeups() {
         relay(|list, item| list.push(item));
     }
 
     #[test]
-    fn no_quiet_item_is_missed_either() {
+    fn no_coalesced_item_is_missed_either() {
         relay(|list, item| {
-            list.push_quiet(item);
+            list.push_coalesced(item);
             if item % 4 == 3 {
-                list.ring();
+                list.flush();
             }
         });
     }

@@ -1,17 +1,17 @@
-//! Response bytes on their way to nginx: copied when small, else the Python object itself, kept alive.
+//! Response bytes on their way to nginx: small ones are copied; larger Python objects are kept alive.
 
 use std::sync::Arc;
 
-use super::graveyard::{Graveyard, Shared};
+use super::deferred_decref::{DeferredDecref, Shared};
 use super::object::Object;
 use crate::exchange::response::{Chunk, Head, OnDrop, Part, Parts};
 
-/// From this size on, bytes are not copied.
+/// Size from which bytes are not copied.
 pub(super) const SHARED_FROM: usize = 16 * 1024;
-/// Up to this size, all of a body travels with its head.
+/// Largest size of a body that is sent with its head.
 const MOST_WITH_HEAD: usize = 4 * 1024;
 
-/// The parts of a response that are about to travel as one message. Small chunks are joined.
+/// Parts of a response that will be sent as one message. Small chunks are joined.
 #[derive(Default)]
 pub(super) struct Batch {
     parts: Parts,
@@ -21,9 +21,9 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Adds a chunk. False: it is not bytes.
+    /// Adds a chunk. Returns false if it is not bytes.
     #[inline]
-    pub(super) fn push(&mut self, chunk: &Object<'_>, graveyard: &Arc<Graveyard>) -> bool {
+    pub(super) fn push(&mut self, chunk: &Object<'_>, deferred: &Arc<DeferredDecref>) -> bool {
         let Some(bytes) = chunk.as_bytes() else { return false };
         self.length += bytes.len() as u64;
         if bytes.len() < SHARED_FROM {
@@ -35,7 +35,7 @@ impl Batch {
             }
         } else {
             self.end_of_small();
-            let shared = Shared::new(chunk.clone(), graveyard);
+            let shared = Shared::new(chunk.clone(), deferred);
             self.parts.extend(shared.map(|shared| Part::Chunk(Chunk::Shared(Box::new(shared)))));
         }
         true
@@ -64,17 +64,17 @@ impl Batch {
         }
     }
 
-    /// The length of all of it, in bytes.
+    /// Length of all parts, in bytes.
     pub(super) fn length(&self) -> u64 {
         self.length
     }
 
-    /// How many bytes have been copied into it.
+    /// Number of copied bytes.
     pub(super) fn copied(&self) -> usize {
         self.copied
     }
 
-    /// Drops everything; the length is 0 then.
+    /// Drops all parts.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }

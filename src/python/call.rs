@@ -7,11 +7,11 @@ use std::sync::Arc;
 use super::bytes::Batch;
 use super::class::{self, Empty, Instance};
 use super::closing::{Closings, Unclosed};
+use super::deferred_decref::DeferredDecref;
+use super::environ_cache::EnvironCache;
 use super::errors::{self, InCall};
-use super::familiar::Familiar;
 use super::file_wrapper;
 use super::fork;
-use super::graveyard::Graveyard;
 use super::interpreter::Python;
 use super::object::{Attached, Context, Object, Raised, Result};
 use super::start_response::{Response, Sent};
@@ -19,41 +19,41 @@ use crate::exchange::Exchange;
 use crate::exchange::log::Level;
 use crate::exchange::response::{End, Failure, OnDrop};
 
-/// So many copied bytes travel as one message; what has more goes out in several, at the client's pace.
+/// Largest number of copied bytes in one message. A longer body is sent in several messages, at the client's pace.
 const MOST_COPIED: usize = 1024 * 1024;
 
-/// Why a response is not (wholly) there.
+/// Why a response is missing or incomplete.
 enum Problem<'py> {
-    /// An exception, and where.
+    /// An exception, and where it was raised.
     Raised(&'static str, Raised<'py>),
-    /// The application did what it must not do.
+    /// The application violated WSGI.
     Misuse(String),
 }
 
 type Outcome<'py, T> = std::result::Result<T, Problem<'py>>;
 
-/// What a thread brings to each of its calls.
+/// What a thread keeps from one call to the next.
 #[derive(Default)]
-pub(super) struct Kit {
-    pub(super) familiar: Familiar,
+pub(super) struct PerThread {
+    pub(super) environ_cache: EnvironCache,
     pub(super) closings: RefCell<Closings>,
-    /// The last call's start_response, if nobody else has it.
+    /// The last call's start_response, if there is no other reference to it.
     response: Option<Empty<Response>>,
 }
 
-impl Kit {
+impl PerThread {
     pub(super) fn release(self, py: Attached<'_>) {
-        self.familiar.release(py);
+        self.environ_cache.release(py);
         self.response.into_iter().for_each(|response| response.release(py));
     }
 }
 
-/// Runs a call that has begun, to its end.
+/// Runs a call that has begun until it ends.
 pub(super) fn run(
     py: Attached<'_>,
     python: &Python,
-    graveyard: &Arc<Graveyard>,
-    kit: &mut Kit,
+    deferred: &Arc<DeferredDecref>,
+    per_thread: &mut PerThread,
     exchange: &Arc<Exchange>,
 ) {
     let app = &python.apps[exchange.app()];
@@ -63,42 +63,43 @@ pub(super) fn run(
     };
     let _in_call = InCall::new(exchange.origin());
     let context = &py.fresh_context();
-    if let Err(raised) = call(py, python, graveyard, kit, exchange, application.get(py), context) {
+    if let Err(raised) = call(py, python, deferred, per_thread, exchange, application.get(py), context) {
         let record = python.describe(py, &app.name, "exception before the call", &raised);
         exchange.end(End::Failed(failure(record)));
     }
 }
 
-/// Prepares environ and start_response, and calls the application with them. Err: it has not been called.
+/// Prepares environ and start_response, and calls the application with them. Fails if it could not be called.
 fn call<'py>(
     py: Attached<'py>,
     python: &Python,
-    graveyard: &Arc<Graveyard>,
-    kit: &mut Kit,
+    deferred: &Arc<DeferredDecref>,
+    per_thread: &mut PerThread,
     exchange: &Arc<Exchange>,
     application: &Object<'py>,
     context: &Option<Context<'py>>,
 ) -> Result<'py, ()> {
     let app = &python.apps[exchange.app()].name;
-    let of_pool = python.templates[exchange.pool()].get(py);
-    let (template, others) = kit.familiar.parts(&python.keys, of_pool, &exchange.request.setting)?;
-    let own = template.lend(py, python, graveyard, exchange)?;
+    let pool_environ = python.templates[exchange.pool()].get(py);
+    let (template, others) =
+        per_thread.environ_cache.template(&python.keys, pool_environ, &exchange.request.base_environ)?;
+    let objects = template.lend(py, python, deferred, exchange)?;
     let environ = python.keys.environ(py, &exchange.request, template, others)?;
-    let response = Response::new(exchange.clone(), graveyard.clone(), app.clone(), environ.is_head);
-    let start_response = match kit.response.take() {
+    let response = Response::new(exchange.clone(), deferred.clone(), app.clone(), environ.is_head);
+    let start_response = match per_thread.response.take() {
         Some(empty) => empty.fill(py, response),
         None => class::instantiate(python.classes.response.get(py), response)?,
     };
     if let Some(early_hints) = python.early_hints {
         environ.dict.set_item(python.keys.early_hints.get(py), &early_hints.to(&start_response)?)?;
     }
-    let closings = &kit.closings;
-    let call = Call { py, python, graveyard, closings, context, exchange, app, start_response: &start_response };
+    let closings = &per_thread.closings;
+    let call = Call { py, python, deferred, closings, context, exchange, app, start_response: &start_response };
     call.run(application, environ.dict);
     drop(call);
-    kit.response = start_response.empty(0);
-    // The call is over: there is nobody to be told that there was no memory for this.
-    let _ = template.take_back(&python.keys, own);
+    per_thread.response = start_response.empty(0);
+    // The call is over, so there is nobody to report a lack of memory to.
+    let _ = template.take_back(&python.keys, objects);
     Ok(())
 }
 
@@ -106,11 +107,11 @@ fn failure(record: String) -> Failure {
     Failure { status: 500, level: Level::Error, record }
 }
 
-/// A call under way.
+/// A call that runs.
 struct Call<'a, 'py> {
     py: Attached<'py>,
     python: &'a Python,
-    graveyard: &'a Arc<Graveyard>,
+    deferred: &'a Arc<DeferredDecref>,
     closings: &'a RefCell<Closings>,
     context: &'a Option<Context<'py>>,
     exchange: &'a Arc<Exchange>,
@@ -120,7 +121,7 @@ struct Call<'a, 'py> {
 
 impl Drop for Call<'_, '_> {
     fn drop(&mut self) {
-        // Even after a panic, nobody may send what would come after the end.
+        // Also after a panic, nothing may be sent after the end.
         self.response().close();
     }
 }
@@ -132,7 +133,7 @@ impl<'py> Call<'_, 'py> {
 
     fn run(&self, application: &Object<'py>, environ: Object<'py>) {
         let result = application.call(&[&environ, self.start_response]);
-        // It is the application's own now.
+        // The application owns it now.
         drop(environ);
         let result = result.map_err(|raised| Problem::Raised("exception in the call", raised));
         self.leave_if_child(result.as_ref().err());
@@ -154,7 +155,7 @@ impl<'py> Call<'_, 'py> {
         }
     }
 
-    /// Sends what the application returned; what is left to go out with the end is returned.
+    /// Sends what the application returned, except the last part, which it returns to be sent with the end.
     fn deliver(&self, result: &Object<'py>) -> Outcome<'py, Batch> {
         if result.is_plain_sequence() {
             return self.gather(result);
@@ -171,10 +172,10 @@ impl<'py> Call<'_, 'py> {
             return Err(Problem::Misuse(format!("it returned {}, which is not iterable", result.type_name())));
         }
         let iterator = result.iter().map_err(in_step)?;
-        // What is left of a list is all there, whoever wraps it.
+        // The rest of a list is available at once, whichever iterator wraps it.
         if iterator.is_plain_iterator() {
             let batch = self.gather_rest(&iterator)?;
-            // One that Content-Length ends need not wait for close().
+            // A response that reaches its Content-Length need not wait for close().
             if self.response().is_completed_by(batch.length()) {
                 self.send(batch)?;
                 return Ok(Batch::default());
@@ -184,7 +185,7 @@ impl<'py> Call<'_, 'py> {
         self.stream(&iterator)
     }
 
-    /// All chunks of a list or a tuple.
+    /// Adds all chunks of a list or a tuple.
     fn gather(&self, chunks: &Object<'py>) -> Outcome<'py, Batch> {
         let mut batch = Batch::default();
         let Some(sequence) = chunks.sequence() else { return Ok(batch) };
@@ -198,7 +199,7 @@ impl<'py> Call<'_, 'py> {
         Ok(batch)
     }
 
-    /// All chunks that an iterator over a list or a tuple still has.
+    /// Adds all remaining chunks of an iterator over a list or a tuple.
     fn gather_rest(&self, iterator: &Object<'py>) -> Outcome<'py, Batch> {
         let mut batch = Batch::default();
         while let Some(chunk) = iterator.next().map_err(in_step)? {
@@ -209,7 +210,7 @@ impl<'py> Call<'_, 'py> {
         Ok(batch)
     }
 
-    /// Adds a chunk; false: no more are wanted.
+    /// Adds a chunk. Returns false if no more are wanted.
     fn gather_one(&self, batch: &mut Batch, chunk: &Object<'py>) -> Outcome<'py, bool> {
         self.add(batch, chunk)?;
         if batch.copied() < MOST_COPIED { Ok(true) } else { self.send(mem::take(batch)) }
@@ -230,16 +231,16 @@ impl<'py> Call<'_, 'py> {
     }
 
     fn add(&self, batch: &mut Batch, chunk: &Object<'py>) -> Outcome<'py, ()> {
-        if batch.push(chunk, self.graveyard) {
+        if batch.push(chunk, self.deferred) {
             return Ok(());
         }
         Err(Problem::Misuse(format!("it gave a chunk of type {}; only bytes may be sent", chunk.type_name())))
     }
 
-    /// Sends some of the response; false: no more is wanted.
+    /// Sends part of the response. Returns false if no more is wanted.
     fn send(&self, batch: Batch) -> Outcome<'py, bool> {
         match self.response().send(batch) {
-            // An application may work on when all is said: what it does then is its own affair, unless it says more.
+            // An application may go on after the response is complete. That is an error only if it sends more.
             Sent::Room | Sent::Complete => Ok(true),
             Sent::Full => Ok(self.response().wait_room(self.py)),
             Sent::Over | Sent::Gone => Ok(false),
@@ -247,7 +248,7 @@ impl<'py> Call<'_, 'py> {
         }
     }
 
-    /// Calls the result's `close()`, once, whatever came before.
+    /// Calls the result's `close()` once, whatever happened before.
     fn close(&self, result: &Object<'py>, delivered: Outcome<'py, Batch>) -> Outcome<'py, Batch> {
         if result.is_plain_sequence() {
             return delivered;
@@ -263,7 +264,7 @@ impl<'py> Call<'_, 'py> {
         }
     }
 
-    /// Has the result's `close()` called once what is returned has been dropped.
+    /// Defers the result's `close()` until the returned value is dropped.
     fn close_when_sent(&self, result: &Object<'py>) -> OnDrop {
         let context = self.context.as_ref().map(Context::object);
         self.closings.borrow_mut().keep(result.clone(), context, self.exchange)
@@ -280,17 +281,18 @@ impl<'py> Call<'_, 'py> {
         };
         let response = self.response();
         if response.is_over() {
-            // The client has all of it.
+            // The client has the whole response.
             return self.log(&problem);
         }
-        // Who was told by write() or wsgi.input that the client had gone may well give up; who was interrupted, must.
-        let told = self.exchange.is_gone()
+        // An application may give up after write() or wsgi.input told it that the client had gone. An interrupted one
+        // must.
+        let is_expected = self.exchange.is_gone()
             && (self.exchange.was_interrupted()
                 || matches!(&problem, Problem::Raised(_, raised) if raised.tells_client_gone()));
-        self.exchange.end(if told { End::Complete } else { End::Failed(failure(self.record(&problem))) });
+        self.exchange.end(if is_expected { End::Complete } else { End::Failed(failure(self.record(&problem))) });
     }
 
-    /// Logs what has no influence on the response any more.
+    /// Logs a problem that cannot change the response any more.
     fn log(&self, problem: &Problem<'py>) {
         errors::write(Level::Error, (self.record(problem) + &self.exchange.context()).as_bytes());
     }
@@ -302,7 +304,7 @@ impl<'py> Call<'_, 'py> {
         }
     }
 
-    /// A fork of the worker ends here, where the application's code has ended in it.
+    /// Ends a fork of the worker after the application's code has ended in it.
     fn leave_if_child(&self, problem: Option<&Problem<'py>>) {
         if fork::is_child() {
             let raised = match problem {
@@ -314,7 +316,7 @@ impl<'py> Call<'_, 'py> {
     }
 }
 
-/// Closes a response whose file nginx has done with, as if its call were still under way.
+/// Closes a response whose file nginx has finished with, in the context of its call.
 pub(super) fn close_sent(py: Attached<'_>, python: &Python, unclosed: Unclosed) {
     let Unclosed { response, context, exchange, .. } = unclosed;
     let _in_call = InCall::new(exchange.origin());

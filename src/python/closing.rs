@@ -1,5 +1,4 @@
-//! Responses that nginx sends from a file: their `close()` is due when nginx has done with the file, on the thread of
-//! the call.
+//! Responses that nginx sends from a file. The thread of the call closes them when nginx has finished with the file.
 
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -8,15 +7,15 @@ use super::object::{Object, Py};
 use crate::exchange::Exchange;
 use crate::exchange::response::OnDrop;
 
-/// Has a thread look at its mailbox.
-pub type Summon = Box<dyn Fn() + Send + Sync>;
+/// Makes a thread look at its mailbox.
+pub type Notify = Box<dyn Fn() + Send + Sync>;
 
-/// Where the event loop leaves word for a thread.
+/// Messages from the event loop to a thread.
 #[derive(Default)]
 struct Mailbox {
-    /// Numbers of responses whose file has gone out, or never will.
+    /// Numbers of the responses whose file has been sent, or never will be.
     done: Mutex<Vec<u64>>,
-    summon: OnceLock<Summon>,
+    notify: OnceLock<Notify>,
 }
 
 impl Mailbox {
@@ -27,13 +26,13 @@ impl Mailbox {
 
     fn put(&self, number: u64) {
         self.done().push(number);
-        if let Some(summon) = self.summon.get() {
-            summon();
+        if let Some(notify) = self.notify.get() {
+            notify();
         }
     }
 }
 
-/// A response that has been given to nginx and not been closed.
+/// A response that nginx has, and that has not been closed.
 pub(super) struct Unclosed {
     number: u64,
     pub(super) response: Py,
@@ -51,12 +50,12 @@ pub(super) struct Closings {
 }
 
 impl Closings {
-    /// Names who has the thread look. Once.
-    pub(super) fn set_summon(&mut self, summon: Summon) {
-        let _ = self.mailbox.summon.set(summon);
+    /// Sets how the thread is notified. Only the first call counts.
+    pub(super) fn set_notify(&mut self, notify: Notify) {
+        let _ = self.mailbox.notify.set(notify);
     }
 
-    /// Keeps a response until what this returns has been dropped.
+    /// Keeps a response until the returned value is dropped.
     pub(super) fn keep(
         &mut self,
         response: Object<'_>,
@@ -70,7 +69,7 @@ impl Closings {
         OnDrop::new(move || mailbox.put(number))
     }
 
-    /// The responses that are to be closed now.
+    /// Takes the responses that are to be closed now.
     #[inline]
     pub(super) fn due(&mut self) -> Vec<Unclosed> {
         if self.unclosed.is_empty() { Vec::new() } else { self.take_done() }
@@ -83,7 +82,7 @@ impl Closings {
         due
     }
 
-    /// All of them: the thread ends.
+    /// Takes all of them, when the thread ends.
     pub(super) fn all(&mut self) -> Vec<Unclosed> {
         mem::take(&mut self.unclosed)
     }

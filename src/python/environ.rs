@@ -1,11 +1,11 @@
-//! The environ dictionary of a call: a copy of a template, filled from the request's snapshot.
+//! The environ dictionary of a call: a copy of a template, to which the entries of the request are added.
 
-use super::familiar::{OtherKeys, Template, Told};
+use super::environ_cache::{EnvironFlags, OtherKeys, Template};
 use super::object::{Attached, Object, Py, Result};
 use crate::exchange::names::{self, KNOWN, Name};
 use crate::exchange::request::{Iter, Request};
 
-/// Keys that are always there; a request that does not have one leaves it empty.
+/// Keys that environ always has. The value is empty when the request has none.
 pub(super) const ALWAYS: [Name<'static>; 14] = [
     names::REQUEST_METHOD,
     names::SCRIPT_NAME,
@@ -23,12 +23,12 @@ pub(super) const ALWAYS: [Name<'static>; 14] = [
     names::SERVER_SOFTWARE,
 ];
 
-/// The key by which the client's side of TLS is known.
+/// The key that says whether the client's connection is TLS.
 const HTTPS: &[u8] = b"HTTPS";
-/// The key that `wsgi_param` may set, too.
+/// The key of the scheme, which `wsgi_param` may set, too.
 const URL_SCHEME: &[u8] = b"wsgi.url_scheme";
 
-/// Keys of environ, each made once.
+/// The keys of environ, each created once.
 pub(super) struct Keys {
     /// By index into [`KNOWN`].
     known: Vec<Py>,
@@ -41,11 +41,11 @@ pub(super) struct Keys {
     https: Py,
 }
 
-/// What is the same in every call of a pool.
+/// The values that are the same in every call of a pool.
 pub(super) struct Common<'a, 'py> {
     /// `wsgi.errors`.
     pub(super) errors: &'a Object<'py>,
-    /// `wsgi.early_hints`, where nginx cannot send any.
+    /// `wsgi.early_hints`, for an nginx that cannot send any.
     pub(super) early_hints: &'a Object<'py>,
     /// `wsgi.file_wrapper`.
     pub(super) file_wrapper: &'a Object<'py>,
@@ -69,13 +69,13 @@ impl Keys {
         })
     }
 
-    /// All references, to be released.
+    /// Returns all references, to be released.
     pub(super) fn into_all(self) -> impl Iterator<Item = Py> {
         let Self { known, client_disconnected, early_hints, input, raw_uri, url_scheme, http, https } = self;
         known.into_iter().chain([client_disconnected, early_hints, input, raw_uri, url_scheme, http, https])
     }
 
-    /// The template of a pool's calls.
+    /// Creates the template of a pool's calls.
     pub(super) fn template<'py>(&self, py: Attached<'py>, common: &Common<'_, 'py>) -> Result<'py, Object<'py>> {
         let template = py.dict()?;
         let empty = py.text("")?;
@@ -106,7 +106,7 @@ impl Keys {
         Ok(template)
     }
 
-    /// The environ of one call.
+    /// Creates the environ of one call.
     pub(super) fn environ<'py>(
         &self,
         py: Attached<'py>,
@@ -117,30 +117,30 @@ impl Keys {
         let dict = template.copy(py)?;
         let (bytes, [stable, rest]) = (request.own.stable_bytes(), request.own.parts());
         debug_assert!(bytes.is_empty() || rest.clone().all(|(name, _)| !names::is_stable(name)));
-        let mut told = Told { https: template.https, ..Told::default() };
-        match template.has_all(bytes) {
-            Some(before) => told = before,
+        let mut flags = EnvironFlags { https: template.https, ..EnvironFlags::default() };
+        match template.cached_flags(bytes) {
+            Some(cached) => flags = cached,
             None => {
-                self.fill(&dict, stable, template, others, &mut told)?;
-                template.note(bytes, told);
+                self.fill(&dict, stable, template, others, &mut flags)?;
+                template.remember_stable(bytes, flags);
             }
         }
-        self.fill(&dict, rest, template, others, &mut told)?;
-        if template.has_more() {
-            template.take_away(&dict, self, &request.own)?;
-            // They may have been known keys, spelt out.
-            let spelt_out = request.own.iter().filter(|(name, _)| matches!(name, Name::Other(_)));
-            for (name, bytes) in spelt_out {
+        self.fill(&dict, rest, template, others, &mut flags)?;
+        if template.has_extra_keys() {
+            template.remove_extra_keys(&dict, self, &request.own)?;
+            // These may name known keys in full, and have been removed, too.
+            let named_in_full = request.own.iter().filter(|(name, _)| matches!(name, Name::Other(_)));
+            for (name, bytes) in named_in_full {
                 dict.set_item(&self.key(py, name)?, &py.latin1(bytes)?)?;
             }
         }
-        if told.https != template.https && !told.scheme_given {
-            self.set_scheme(&dict, told.https)?;
+        if flags.https != template.https && !flags.scheme_given {
+            self.set_scheme(&dict, flags.https)?;
         }
-        Ok(Environ { dict, is_head: told.is_head })
+        Ok(Environ { dict, is_head: flags.is_head })
     }
 
-    /// Sets what entries have and the copy of the template has not.
+    /// Sets the entries that the copy of the template does not have yet, and updates `flags`.
     #[inline]
     fn fill<'py>(
         &self,
@@ -148,23 +148,23 @@ impl Keys {
         entries: Iter<'_>,
         template: &mut Template,
         others: &mut OtherKeys,
-        told: &mut Told,
+        flags: &mut EnvironFlags,
     ) -> Result<'py, ()> {
         let py = dict.py();
         for (name, bytes) in entries {
             match name {
                 Name::Known(index) => {
                     match name {
-                        names::HTTPS => told.https = is_on(bytes),
-                        names::REQUEST_METHOD => told.is_head = bytes == b"HEAD",
+                        names::HTTPS => flags.https = is_on(bytes),
+                        names::REQUEST_METHOD => flags.is_head = bytes == b"HEAD",
                         _ => {}
                     }
                     template.set(dict, self, index, bytes)?;
                 }
                 Name::Other(key) => {
-                    told.https = if key == HTTPS { is_on(bytes) } else { told.https };
-                    told.scheme_given |= key == URL_SCHEME;
-                    template.note_other();
+                    flags.https = if key == HTTPS { is_on(bytes) } else { flags.https };
+                    flags.scheme_given |= key == URL_SCHEME;
+                    template.note_other_key();
                     dict.set_item(&others.get(py, key)?, &py.latin1(bytes)?)?;
                 }
             }
@@ -190,7 +190,7 @@ impl Keys {
         }
     }
 
-    /// The key of a name.
+    /// Returns the key of a name.
     pub(super) fn key<'py>(&self, py: Attached<'py>, name: Name<'_>) -> Result<'py, Object<'py>> {
         match name {
             Name::Known(index) => Ok(self.known[index as usize].get(py).clone()),
@@ -204,14 +204,14 @@ impl Keys {
     }
 }
 
-/// What a call is told.
+/// The environ of a call.
 pub(super) struct Environ<'py> {
     pub(super) dict: Object<'py>,
     /// The method is HEAD.
     pub(super) is_head: bool,
 }
 
-/// What `HTTPS` may be when the client's side is TLS.
+/// Whether a value of `HTTPS` says that the client's connection is TLS.
 pub(super) fn is_on(value: &[u8]) -> bool {
     [&b"on"[..], b"1", b"yes", b"true"].iter().any(|word| value.eq_ignore_ascii_case(word))
 }

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::class::{Attribute, Behaviour, Class, Method};
 use super::cursor::{Cursor, READ_AHEAD};
+use super::deferred_decref::{Blank, DeferredDecref};
 use super::fork;
-use super::graveyard::{Blank, Graveyard};
 use super::object::{Attached, Kind, Object, Raised, Result};
 use super::shim::{Call, attribute, method, next};
 use crate::exchange::Exchange;
@@ -19,32 +19,32 @@ use crate::exchange::piece::{Piece, Room};
 /// The value in a `wsgi.input`.
 pub(super) struct Input {
     exchange: Arc<Exchange>,
-    /// Whoever holds it may be waiting for a disk or a client: attached threads only try to lock it, unless all of
-    /// the body is in memory.
+    /// A thread that holds the lock may wait for a disk or a client. So attached threads only try to lock it, unless
+    /// the whole body is in memory.
     cursor: Mutex<Cursor>,
-    /// Where lent memory ends that is not read any more, if the body streams.
-    graveyard: Option<Arc<Graveyard>>,
+    /// Releases lent memory that nobody reads any more, if the body streams.
+    deferred: Option<Arc<DeferredDecref>>,
 }
 
-/// The smallest reads of a stream that memory is lent for, in bytes.
+/// Size of the smallest reads of a stream for which memory is lent, in bytes.
 const LENT_FROM: usize = 32 * 1024;
 
 impl Input {
-    pub(super) fn new(exchange: Arc<Exchange>, graveyard: &Arc<Graveyard>) -> Self {
-        let graveyard = exchange.is_streamed().then(|| Arc::clone(graveyard));
-        Self { exchange, cursor: Mutex::default(), graveyard }
+    pub(super) fn new(exchange: Arc<Exchange>, deferred: &Arc<DeferredDecref>) -> Self {
+        let deferred = exchange.is_streamed().then(|| Arc::clone(deferred));
+        Self { exchange, cursor: Mutex::default(), deferred }
     }
 
     fn cursor(&self) -> MutexGuard<'_, Cursor> {
         self.cursor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The whole body, if it is one piece in memory.
+    /// Returns the whole body if it is in memory in one piece.
     fn in_memory(&self) -> Option<&[u8]> {
         if self.exchange.is_streamed() { None } else { self.exchange.request.body.in_memory() }
     }
 
-    /// Runs `work` on the cursor, without the interpreter where it may have to wait.
+    /// Runs `work` on the cursor, detached if it may have to wait.
     fn waiting<'py, R: Send>(
         &self,
         py: Attached<'py>,
@@ -75,7 +75,7 @@ impl Input {
             let all = self.waiting(py, Cursor::read_all)?;
             return py.bytes(&all);
         };
-        // Who asks for a GiB of a stream may get a few bytes: that much memory is not set aside for it.
+        // A read of a GiB of a stream may return a few bytes, so not all of the memory is reserved.
         if self.exchange.is_streamed() && limit > 1 << 20 {
             let some = self.waiting(py, |cursor, exchange| cursor.read_up_to(exchange, limit, once))?;
             return py.bytes(&some);
@@ -87,9 +87,10 @@ impl Input {
         py.bytes_from(length, |room| self.cursor().read(&self.exchange, room, once))
     }
 
-    /// A read of a stream, if what is next has been received into memory that an earlier one lent for it. It lends some, too.
+    /// Reads from a stream what was received into memory that an earlier read lent, if any. Lends memory for later
+    /// reads.
     fn read_lent<'py>(&self, py: Attached<'py>, length: usize, once: bool) -> Result<'py, Option<Object<'py>>> {
-        let Some(graveyard) = self.graveyard.as_ref().filter(|_| length >= LENT_FROM && !fork::is_child()) else {
+        let Some(deferred) = self.deferred.as_ref().filter(|_| length >= LENT_FROM && !fork::is_child()) else {
             return Ok(None);
         };
         let take = || {
@@ -97,7 +98,7 @@ impl Input {
             Some((cursor.take_lent(&self.exchange, length, once), cursor.position))
         };
         let Some((mut taken, position)) = take() else { return Ok(None) };
-        let blank = || Some(Box::new(Blank::new(py, length, graveyard).ok()?) as Box<dyn Room>);
+        let blank = || Some(Box::new(Blank::new(py, length, deferred).ok()?) as Box<dyn Room>);
         self.exchange.lend_streamed(length, position, blank);
         if let Taken::Pending = taken {
             let wanted = if once { 1 } else { length };
@@ -113,7 +114,7 @@ impl Input {
         }
     }
 
-    /// How long the body is at most, if that is known.
+    /// Upper bound of the body's length, if it is known.
     fn most(&self) -> Option<usize> {
         (!self.exchange.is_streamed()).then(|| self.exchange.request.body.length() as usize)
     }
@@ -146,7 +147,7 @@ impl Input {
     }
 }
 
-/// A piece of a body as a bytes object: the one that it was received into, if that is full.
+/// Returns a piece of a body as a bytes object: the object that it was received into, if that is full.
 fn bytes_of<'py>(py: Attached<'py>, piece: Piece) -> Result<'py, Object<'py>> {
     if piece.len() < piece.room() {
         return py.bytes(piece.bytes());
@@ -157,7 +158,7 @@ fn bytes_of<'py>(py: Attached<'py>, piece: Piece) -> Result<'py, Object<'py>> {
     bytes.ok_or_else(|| Raised::new(py, Kind::Runtime, "the body is in memory that was not lent for it"))
 }
 
-/// A size as `io` takes it: absent, `None` and below 0 mean no limit.
+/// Parses a size as `io` does: absent, `None` and negative mean no limit.
 fn size<'py>(py: Attached<'py>, argument: Option<&Object<'py>>) -> Result<'py, Option<usize>> {
     let Some(argument) = argument.filter(|argument| !argument.is_none()) else { return Ok(None) };
     match argument.to_index()? {
@@ -176,7 +177,7 @@ fn read<'py>(call: &This<'_, 'py>) -> Result<'py, Object<'py>> {
     call.this.read(call.py, limit, false)
 }
 
-/// As `read`, but what is there is enough.
+/// As `read`, but returns what is available.
 fn read1<'py>(call: &This<'_, 'py>) -> Result<'py, Object<'py>> {
     let limit = size(call.py, call.optional("read1")?)?;
     call.this.read(call.py, Some(limit.unwrap_or(READ_AHEAD)), true)
@@ -215,7 +216,7 @@ fn fill<'py>(call: &This<'_, 'py>, once: bool) -> Result<'py, Object<'py>> {
     py.int(count as u64)
 }
 
-/// An argument that must be an integer where it is given.
+/// Parses an optional argument that must be an integer.
 fn integer<'py>(call: &This<'_, 'py>, index: usize) -> Result<'py, Option<isize>> {
     let Some(argument) = call.arguments.get(index) else { return Ok(None) };
     match argument.to_index()? {

@@ -1,4 +1,4 @@
-//! An interpreter and everything of it that Rust holds on to. Nothing of Python's lives in a static.
+//! An interpreter, with all Python objects that Rust refers to. No static refers to a Python object.
 
 use std::ffi::CStr;
 use std::fmt;
@@ -10,11 +10,11 @@ use pyo3_ffi as ffi;
 use super::app::{self, App};
 use super::class::{self, Bound};
 use super::client::Disconnected;
+use super::deferred_decref::DeferredDecref;
 use super::environ::{Common, Keys};
 use super::errors;
 use super::file_wrapper::FileWrapper;
 use super::fork;
-use super::graveyard::Graveyard;
 use super::init;
 use super::input::Input;
 use super::object::{Attached, Object, Py, Raised, Result};
@@ -23,7 +23,7 @@ use super::switch_interval::SwitchInterval;
 use super::virtualenv::unreadable;
 use crate::exchange::spec::{self, Spec};
 
-/// The file name that bootstrap.py and loading.py have in tracebacks.
+/// File name of bootstrap.py and loading.py in tracebacks.
 const BOOTSTRAP: &CStr = c"<ngx_wsgi>";
 const SCRIPT: &str = concat!(include_str!("bootstrap.py"), include_str!("loading.py"), "\0");
 const SOURCE: &CStr = match CStr::from_bytes_with_nul(SCRIPT.as_bytes()) {
@@ -31,10 +31,10 @@ const SOURCE: &CStr = match CStr::from_bytes_with_nul(SCRIPT.as_bytes()) {
     Err(_) => panic!("bootstrap.py or loading.py has a NUL"),
 };
 
-/// An interpreter, or why there is none: then every call is answered with that.
+/// An interpreter, or the reason why there is none, with which every call is then answered.
 pub struct Interpreter {
     pub(super) python: std::result::Result<Python, String>,
-    pub(super) graveyard: Arc<Graveyard>,
+    pub(super) deferred: Arc<DeferredDecref>,
 }
 
 impl fmt::Debug for Interpreter {
@@ -43,7 +43,7 @@ impl fmt::Debug for Interpreter {
     }
 }
 
-/// Types that applications meet instances of.
+/// The types whose instances applications use.
 pub(super) struct Classes {
     pub(super) response: Py,
     pub(super) input: Py,
@@ -94,7 +94,7 @@ pub(super) struct Python {
     pub(super) request_timeout: Py,
     pub(super) functions: Functions,
     pub(super) switch_interval: SwitchInterval,
-    /// `None` where nginx cannot send any.
+    /// `None` if nginx cannot send any.
     pub(super) early_hints: Option<&'static Bound>,
 }
 
@@ -135,7 +135,7 @@ impl Python {
         if let spec::SwitchInterval::Fixed(interval) = spec.switch_interval {
             module.named("set_switch_interval")?.call(&[&py.int(interval.into())?])?;
         }
-        // The first application's packages come first.
+        // The packages of the first application come first.
         for virtualenv in virtualenvs.iter().rev() {
             app::add_virtualenv(py, &functions, virtualenv);
         }
@@ -181,7 +181,7 @@ impl Python {
         }
     }
 
-    /// A record about an exception.
+    /// Returns a log record about an exception.
     pub(super) fn describe<'py>(&self, py: Attached<'py>, app: &str, place: &str, raised: &Raised<'py>) -> String {
         let text = self.functions.describe.get(py).call(&[raised.value()]).and_then(|text| text.to_text());
         let text = text.unwrap_or_else(|_| raised.value().type_name());
@@ -198,7 +198,7 @@ impl Python {
         fork::leave(code.ok().flatten().unwrap_or(1) as i32);
     }
 
-    /// Where a thread is, with its `threading.get_ident()`.
+    /// Returns the stack of a thread, by its `threading.get_ident()`.
     pub(super) fn stack(&self, py: Attached<'_>, ident: u64) -> Option<String> {
         let stack = self.functions.stack.get(py).call(&[&py.int(ident).ok()?]).ok()?;
         stack.is_text().then(|| stack.to_text().ok()).flatten()
@@ -213,7 +213,7 @@ fn bootstrap(py: Attached<'_>) -> Result<'_, Object<'_>> {
     Ok(module)
 }
 
-/// The python that `sys.executable` is to name: the virtual environment's if the applications agree on one.
+/// Returns the value of `sys.executable`: the virtual environment's python if the applications agree on one.
 pub(super) fn executable<'a>(spec: &'a Spec, built_with: &'a Path) -> (Option<PathBuf>, Vec<&'a Path>) {
     let mut virtualenvs: Vec<&Path> = Vec::new();
     for virtualenv in spec.apps.iter().filter_map(|app| app.virtualenv.as_deref()) {

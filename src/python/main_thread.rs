@@ -11,45 +11,45 @@ use std::time::{Duration, Instant};
 
 use pyo3_ffi as ffi;
 
-use super::graveyard::Graveyard;
+use super::deferred_decref::DeferredDecref;
 use super::interpreter::{self, Interpreter, Python};
 use super::object::Attached;
-use super::{errors, fork, init, role, signals};
+use super::{attach_guard, errors, fork, init, signals};
 use crate::exchange::Exchange;
 use crate::exchange::log::{self, Level, Origin};
 use crate::exchange::spec::Spec;
 
-/// The stack that a process's first thread has, and Python programs expect.
+/// Stack size, in bytes: that of a process's first thread, which Python programs expect.
 const STACK: usize = 8 * 1024 * 1024;
-/// A finalisation that has begun cannot be called off: it gets this much more than its time.
+/// Additional time for a finalisation that has begun, since it cannot be stopped.
 const LAST_GRACE: Duration = Duration::from_secs(2);
 
 /// Serving; the interpreter may be finalised.
 const RUNNING: u8 = 0;
 /// Being finalised.
 const FINALISING: u8 = 1;
-/// Given up: it is never finalised.
+/// Given up: the interpreter is never finalised.
 const ABANDONED: u8 = 2;
 
-/// What was known when the module was built.
+/// What the build of the module determined.
 #[derive(Clone, Debug)]
 pub struct BuildInfo {
-    /// The python that `sys.executable` names where no virtual environment says otherwise.
+    /// The python that `sys.executable` names, unless there is a virtual environment.
     pub executable: PathBuf,
 }
 
 enum Command {
-    /// Much lies in the graveyard.
-    Clear,
+    /// Release the deferred references.
+    ReleaseDeferred,
     /// Run the application's handlers of signals that have come.
     Signals,
-    /// Log where a call is.
+    /// Log the stack of a call.
     LogStack(Arc<Exchange>, String),
     /// Raise an exception in a call.
     Interrupt(Arc<Exchange>),
     /// Start more threads.
     Spawn(Spawn),
-    /// Join the threads, and finalise by then.
+    /// Join the threads, and finalise before the deadline.
     Stop(Instant),
 }
 
@@ -76,9 +76,9 @@ impl Main {
         let (commands, inbox) = mpsc::channel();
         let (finished, done) = mpsc::channel();
         let phase = Arc::new(AtomicU8::new(RUNNING));
-        let (poke, look) = (commands.clone(), commands.clone());
-        let graveyard = Graveyard::new(Box::new(move || {
-            let _ = poke.send(Command::Clear);
+        let (release, look) = (commands.clone(), commands.clone());
+        let deferred = DeferredDecref::new(Box::new(move || {
+            let _ = release.send(Command::ReleaseDeferred);
         }));
         let for_main = Arc::clone(&phase);
         let thread = thread::Builder::new().name("python-main".into()).stack_size(STACK).spawn(move || {
@@ -86,7 +86,7 @@ impl Main {
             signals::set_look(move || {
                 let _ = look.send(Command::Signals);
             });
-            let (main, interpreter) = MainThread::initialise(&spec, &build, graveyard);
+            let (main, interpreter) = MainThread::initialise(&spec, &build, deferred);
             let mut threads = ready(&interpreter);
             let deadline = main.serve(&interpreter, &inbox, &mut threads);
             for thread in threads {
@@ -98,24 +98,23 @@ impl Main {
         Ok(Self { commands, done, phase, thread: Some(thread) })
     }
 
-    /// Has the Python stack of a call logged, as a record of its request that begins with `why`. Never blocks.
+    /// Makes python-main log the stack of a call, in a record that begins with `why`. Never blocks.
     pub fn log_stack(&self, exchange: Arc<Exchange>, why: String) {
         let _ = self.commands.send(Command::LogStack(exchange, why));
     }
 
-    /// Has `ngx_wsgi.RequestTimeout` raised in a call, at its next step in Python, if a thread still runs it then.
-    /// Never blocks.
+    /// Makes python-main raise `ngx_wsgi.RequestTimeout` in a call, if a thread still runs it then. Never blocks.
     pub fn interrupt(&self, exchange: Arc<Exchange>) {
         let _ = self.commands.send(Command::Interrupt(exchange));
     }
 
-    /// Has python-main start more threads, which it joins at the end as those of [`Self::start`]. Never blocks.
+    /// Makes python-main start more threads, which it joins at the end as those of [`Self::start`]. Never blocks.
     pub fn spawn(&self, spawn: Spawn) {
         let _ = self.commands.send(Command::Spawn(spawn));
     }
 
-    /// Ends the interpreter, after its threads; the pools must have been told to stop. False: not in that time, and
-    /// then never. Python code may still be running in that case: leave the process by `_exit`.
+    /// Joins the threads and finalises the interpreter. The pools must have been stopped before. Returns false if that
+    /// takes longer than `within`: Python code may still run then, so leave the process by `_exit`.
     pub fn stop(&mut self, within: Duration) -> bool {
         let Some(thread) = self.thread.take() else { return false };
         let _ = self.commands.send(Command::Stop(Instant::now() + within));
@@ -140,13 +139,13 @@ impl Drop for Main {
     }
 }
 
-/// The thread's own side. Without an interpreter, the state is null.
+/// The state of python-main. Null without an interpreter.
 struct MainThread {
     state: *mut ffi::PyThreadState,
 }
 
 impl MainThread {
-    fn initialise(spec: &Spec, build: &BuildInfo, graveyard: Arc<Graveyard>) -> (Self, Arc<Interpreter>) {
+    fn initialise(spec: &Spec, build: &BuildInfo, deferred: Arc<DeferredDecref>) -> (Self, Arc<Interpreter>) {
         let (executable, virtualenvs) = interpreter::executable(spec, &build.executable);
         let mut main = Self { state: std::ptr::null_mut() };
         let python = init::initialise(executable.as_deref()).and_then(|()| {
@@ -166,10 +165,10 @@ impl MainThread {
             let record = format!("Python could not be initialised: {reason}");
             log::write(Level::Alert, Origin::default(), record.as_bytes());
         }
-        (main, Arc::new(Interpreter { python, graveyard }))
+        (main, Arc::new(Interpreter { python, deferred }))
     }
 
-    /// Runs something attached.
+    /// Runs `work` attached.
     fn attached<R>(&self, work: impl for<'py> FnOnce(Attached<'py>) -> R) -> R {
         struct Detach;
         impl Drop for Detach {
@@ -185,7 +184,7 @@ impl MainThread {
         work(unsafe { Attached::assume() })
     }
 
-    /// Does what it is told until it is to stop; then, by when.
+    /// Runs commands until one of them is to stop. Returns the deadline of that one.
     fn serve(
         &self,
         interpreter: &Arc<Interpreter>,
@@ -194,16 +193,16 @@ impl MainThread {
     ) -> Instant {
         loop {
             match inbox.recv() {
-                Ok(Command::Clear) if !self.state.is_null() => {
-                    self.attached(|py| interpreter.graveyard.clear(py));
+                Ok(Command::ReleaseDeferred) if !self.state.is_null() => {
+                    self.attached(|py| interpreter.deferred.release_all(py));
                 }
-                Ok(Command::Clear) => {}
+                Ok(Command::ReleaseDeferred) => {}
                 Ok(Command::Signals) => self.handle_signals(interpreter),
                 Ok(Command::LogStack(exchange, why)) => self.log_stack(interpreter, &exchange, &why),
                 Ok(Command::Interrupt(exchange)) => self.interrupt(interpreter, &exchange),
                 Ok(Command::Spawn(spawn)) => threads.extend(spawn(interpreter)),
                 Ok(Command::Stop(deadline)) => return deadline,
-                // The handle and the graveyard's share are gone: nobody will ask for anything any more.
+                // All senders are gone: the handle, and that of `DeferredDecref`.
                 Err(_) => loop {
                     thread::park();
                 },
@@ -225,7 +224,7 @@ impl MainThread {
 
     fn log_stack(&self, interpreter: &Interpreter, exchange: &Exchange, why: &str) {
         let stack = match &interpreter.python {
-            // Asked for while attached: the call cannot end, nor the thread take another, until it is known.
+            // While this thread is attached, the call cannot end, and its thread cannot begin another.
             Ok(python) => self.attached(|py| python.stack(py, exchange.thread()?)),
             Err(_) => None,
         };
@@ -239,16 +238,16 @@ impl MainThread {
     fn interrupt(&self, interpreter: &Interpreter, exchange: &Exchange) {
         let Ok(python) = &interpreter.python else { return };
         self.attached(|py| {
-            // As above. What the call leaves of it, its thread clears away before the next.
+            // As above. If the call ends first, its thread clears the exception before the next call.
             exchange.set_interrupted();
-            // A thread that has taken the call but not the interpreter yet sees to it itself, then.
+            // A thread that has taken the call but is not attached yet raises the exception itself.
             if let Some(ident) = exchange.thread() {
                 py.interrupt(ident, python.request_timeout.get(py));
             }
         });
     }
 
-    /// Finalises, unless the event loop has given up by then.
+    /// Finalises the interpreter, unless the event loop has given up by then.
     fn end(&self, interpreter: Arc<Interpreter>, deadline: Instant, phase: &AtomicU8) {
         if self.state.is_null() {
             return;
@@ -257,7 +256,7 @@ impl MainThread {
             self.attached(|py| drop(python.functions.shut_down.get(py).call(&[])));
         }
         errors::flush_lines();
-        let all_back = role::close(deadline.saturating_duration_since(Instant::now()));
+        let all_back = attach_guard::close(deadline.saturating_duration_since(Instant::now()));
         let mine = phase.compare_exchange(RUNNING, FINALISING, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if !(all_back && mine) {
             loop {
@@ -268,7 +267,7 @@ impl MainThread {
         unsafe {
             ffi::PyEval_RestoreThread(self.state);
             let py = Attached::assume();
-            interpreter.graveyard.clear(py);
+            interpreter.deferred.release_all(py);
             if let Some(Interpreter { python: Ok(python), .. }) = Arc::into_inner(interpreter) {
                 python.release(py);
             }

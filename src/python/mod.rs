@@ -5,18 +5,19 @@
 //! which the other files build on; the rest of it is where threads and the interpreter begin and end.
 
 mod app;
+mod attach_guard;
 mod bytes;
 mod call;
 mod class;
 mod client;
 mod closing;
 mod cursor;
+mod deferred_decref;
 mod environ;
+mod environ_cache;
 mod errors;
-mod familiar;
 mod file_wrapper;
 mod fork;
-mod graveyard;
 mod head;
 mod init;
 mod input;
@@ -24,7 +25,6 @@ mod interpreter;
 mod main_thread;
 mod object;
 mod probe;
-mod role;
 mod shim;
 mod signals;
 mod start_response;
@@ -34,11 +34,11 @@ mod tests;
 mod thread;
 mod virtualenv;
 
-pub use closing::Summon;
+pub use attach_guard::forbid_on_this_thread;
+pub use closing::Notify;
 pub use init::version;
 pub use interpreter::{Interpreter, unreadable_python};
 pub use main_thread::{BuildInfo, Main, Spawn};
 pub use probe::{Probe, probe};
-pub use role::forbid_on_this_thread;
 pub use thread::Thread;
 pub use virtualenv::check_virtualenv;

@@ -1,5 +1,5 @@
-//! `start_response` and the `write` that it returns: one object, which checks the head and sends what follows. It is
-//! called with one argument as `write`, with more as `start_response`.
+//! `start_response` and the `write` that it returns. Both are one object, which checks the head and sends the response:
+//! called with one argument it is `write`, with more it is `start_response`.
 
 use std::ffi::CStr;
 use std::ptr;
@@ -9,7 +9,7 @@ use pyo3_ffi as ffi;
 
 use super::bytes::Batch;
 use super::class::{self, Behaviour, Bound, Class, Method};
-use super::graveyard::Graveyard;
+use super::deferred_decref::DeferredDecref;
 use super::head::{self, Start};
 use super::object::{Attached, Borrowed, CLIENT_GONE, Kind, Object, Raised, Result, callback};
 use super::shim::{Call, method};
@@ -18,60 +18,60 @@ use crate::exchange::log::Level;
 use crate::exchange::response::{End, Head};
 use crate::exchange::{Exchange, Gone};
 
-/// What the exchange said to something sent.
+/// The result of sending part of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sent {
-    /// Go on.
+    /// It was sent, and there is room for more.
     Room,
-    /// Wait for room before the next.
+    /// It was sent. Wait for room before sending more.
     Full,
-    /// Content-Length is reached, and the response has been ended with this message.
+    /// It was sent, and has ended the response, since Content-Length is reached.
     Complete,
-    /// It had been ended before.
+    /// The response had already ended.
     Over,
     /// `start_response` has not been called.
     NotStarted,
-    /// Nobody listens any more.
+    /// The client is gone.
     Gone,
 }
 
-/// How far a response has come.
+/// The progress of a response.
 #[derive(Default)]
 struct State {
-    /// Given, and not yet sent.
+    /// The head, if it has been given and not yet sent.
     head: Option<Head>,
     /// `start_response` has been called.
     started: bool,
-    /// The head is out.
+    /// The head has been sent.
     head_sent: bool,
-    /// What Content-Length promises.
+    /// The value of Content-Length.
     declared: Option<u64>,
-    /// 204 and 304 have no body.
+    /// The status is 204 or 304, which have no body.
     status_without_body: bool,
-    /// Body bytes sent.
+    /// Number of body bytes sent.
     sent: u64,
-    /// More came than Content-Length promises.
+    /// The application has given more bytes than Content-Length says.
     overlong: bool,
-    /// The end has been sent, or must not be any more.
+    /// The end has been sent, or nothing may be sent any more.
     over: bool,
-    /// Nobody listens.
+    /// The client is gone.
     gone: bool,
 }
 
-/// The value in a `start_response`.
+/// The value of a `start_response` object.
 pub(super) struct Response {
     exchange: Arc<Exchange>,
-    graveyard: Arc<Graveyard>,
+    deferred: Arc<DeferredDecref>,
     /// The name of the application, for messages.
     app: Arc<str>,
-    /// A HEAD request: whatever the application gives, no body is sent.
+    /// The method is HEAD: no body is sent, whatever the application returns.
     is_head: bool,
     state: Mutex<State>,
 }
 
 impl Response {
-    pub(super) fn new(exchange: Arc<Exchange>, graveyard: Arc<Graveyard>, app: Arc<str>, is_head: bool) -> Self {
-        Self { exchange, graveyard, app, is_head, state: Mutex::default() }
+    pub(super) fn new(exchange: Arc<Exchange>, deferred: Arc<DeferredDecref>, app: Arc<str>, is_head: bool) -> Self {
+        Self { exchange, deferred, app, is_head, state: Mutex::default() }
     }
 
     /// `wsgi.early_hints`, to be bound to each response.
@@ -79,17 +79,17 @@ impl Response {
         Bound::new(&method!(Response, c"early_hints", early_hints, c"Send a 103 response with these headers."))
     }
 
-    /// Never held while waiting for the interpreter, as no Python code runs under it.
+    /// Locks the state. No Python code runs under the lock, so its holder never waits for the GIL.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether somebody may have been given `write`.
+    /// Whether `start_response` has been called, so that somebody may have `write`.
     fn is_started(&self) -> bool {
         self.state().started
     }
 
-    /// Whether something has been sent that cannot be taken back.
+    /// Whether the head has been sent.
     pub(super) fn is_head_sent(&self) -> bool {
         self.state().head_sent
     }
@@ -99,27 +99,27 @@ impl Response {
         self.state().over
     }
 
-    /// Whether Content-Length is reached with so many bytes more.
+    /// Whether `length` more bytes reach Content-Length.
     pub(super) fn is_completed_by(&self, length: u64) -> bool {
         let state = self.state();
         let without_body = self.is_head || state.status_without_body || length == 0;
         !without_body && state.declared.is_some_and(|declared| state.sent + length >= declared)
     }
 
-    /// How many bytes Content-Length still has room for.
+    /// Number of bytes until Content-Length is reached.
     pub(super) fn allowance(&self) -> u64 {
         let state = self.state();
         state.declared.map_or(u64::MAX, |declared| declared.saturating_sub(state.sent))
     }
 
-    /// Nothing may be sent any more, by whoever still has `write`.
+    /// Forbids sending from now on, also to those who still have `write`.
     pub(super) fn close(&self) {
         let mut state = self.state();
         state.over = true;
         state.head = None;
     }
 
-    /// Cuts a batch to what may be sent, and notes what is cut off.
+    /// Cuts a batch to what may be sent, and logs what is cut off.
     fn admit(&self, state: &mut State, batch: &mut Batch) {
         if self.is_head || state.status_without_body {
             if !self.is_head && batch.length() > 0 && !state.overlong {
@@ -149,7 +149,7 @@ impl Response {
         errors::write_at(level, self.exchange.origin(), record.as_bytes());
     }
 
-    /// Sends part of a response, the head first if it is not out yet. Without a head there is nothing to send.
+    /// Sends part of a response, with the head if it has not been sent yet. Sends nothing without a head.
     pub(super) fn send(&self, mut batch: Batch) -> Sent {
         let mut state = self.state();
         if state.gone || fork::is_child() {
@@ -186,7 +186,7 @@ impl Response {
         }
     }
 
-    /// Sends the last of a response with its end. Err: what is wrong with it, and nothing was sent.
+    /// Sends the last part of a response with its end. Returns the problem, without sending anything, if there is one.
     pub(super) fn finish(&self, mut batch: Batch) -> std::result::Result<(), String> {
         let mut state = self.state();
         if fork::is_child() {
@@ -212,7 +212,7 @@ impl Response {
         if let Some(declared) = state.declared.filter(|&declared| sent < declared && !without_body) {
             return Err(format!("the response ends after {sent} of the {declared} bytes of its Content-Length"));
         }
-        // What GET would say of a response that is complete at once: its length.
+        // The Content-Length that a response to GET would have.
         if let (Some(length @ 1..), true, None, Some(head)) = (whole, self.is_head, state.declared, &mut state.head) {
             head.fields.push(b"Content-Length", length.to_string().as_bytes());
         }
@@ -228,7 +228,7 @@ impl Response {
         Ok(())
     }
 
-    /// Whether somebody still listens; for an application that has nothing to say, and so would not learn of it.
+    /// Whether the client is still there. For an application that sends nothing, and so would not notice.
     pub(super) fn is_heard(&self) -> bool {
         let gone = self.exchange.is_gone();
         if gone {
@@ -237,11 +237,11 @@ impl Response {
         !gone
     }
 
-    /// Waits until there is room again. False: nobody listens any more.
+    /// Waits until there is room again. Returns false if the client is gone.
     pub(super) fn wait_room(&self, py: Attached<'_>) -> bool {
         let listening = py.detach(|| self.exchange.wait_room()).is_ok();
-        // What has gone out meanwhile; else python-main would have to.
-        self.graveyard.clear(py);
+        // For what has been sent meanwhile; otherwise python-main would have to do it.
+        self.deferred.release_all(py);
         if !listening {
             self.state().gone = true;
         }
@@ -294,7 +294,7 @@ fn start<'py>(
     Ok(())
 }
 
-/// The exception in an `exc_info`, with its traceback.
+/// Returns the exception in an `exc_info`, with its traceback.
 fn exception_of<'py>(py: Attached<'py>, exc_info: &Object<'py>) -> Result<'py, Object<'py>> {
     let value = exc_info.sequence().filter(|sequence| !sequence.list && sequence.len() == 3);
     match value.and_then(|sequence| sequence.item(1)) {
@@ -306,7 +306,7 @@ fn exception_of<'py>(py: Attached<'py>, exc_info: &Object<'py>) -> Result<'py, O
 /// `write(data)`.
 fn write<'py>(py: Attached<'py>, response: &Response, data: &Object<'py>) -> Result<'py, Object<'py>> {
     let mut batch = Batch::default();
-    if !batch.push(data, &response.graveyard) {
+    if !batch.push(data, &response.deferred) {
         let message = format!("write() takes bytes, not {}", data.type_name());
         return Err(Raised::new(py, Kind::Type, &message));
     }
@@ -324,7 +324,7 @@ fn write<'py>(py: Attached<'py>, response: &Response, data: &Object<'py>) -> Res
     }
 }
 
-/// `wsgi.early_hints(headers)`: an interim response. Behind the head it is nothing.
+/// `wsgi.early_hints(headers)`: sends an interim response, unless the head has been sent.
 fn early_hints<'py>(call: &Call<'_, 'py, Response>) -> Result<'py, Object<'py>> {
     let (py, response) = (call.py, call.this);
     fork::refuse_child(py)?;

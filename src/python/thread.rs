@@ -7,12 +7,12 @@ use std::{mem, ptr};
 
 use pyo3_ffi as ffi;
 
-use super::call::{self, Kit};
-use super::closing::Summon;
+use super::call::{self, PerThread};
+use super::closing::Notify;
 use super::interpreter::{Interpreter, Python};
 use super::object::Attached;
 use super::switch_interval::Wait;
-use super::{errors, role};
+use super::{attach_guard, errors};
 use crate::exchange::Job;
 use crate::exchange::log::Level;
 use crate::exchange::response::{End, Failure};
@@ -24,12 +24,12 @@ pub struct Thread {
     state: *mut ffi::PyThreadState,
     ident: u64,
     attached: bool,
-    /// How it has got the GIL, if it has run no call since.
+    /// How the thread got the GIL, if it has run no call since.
     wait: Wait,
-    /// How many calls had begun when it asked for the GIL.
+    /// Number of calls that had begun when the thread asked for the GIL.
     calls: u64,
-    kit: Kit,
-    /// It stays on the thread that made it.
+    per_thread: PerThread,
+    /// Makes the type neither `Send` nor `Sync`.
     here: PhantomData<*mut ()>,
 }
 
@@ -40,9 +40,9 @@ impl std::fmt::Debug for Thread {
 }
 
 impl Thread {
-    /// Makes the current thread known to the interpreter; it is not attached yet.
+    /// Creates a thread state for the current thread. It is not attached yet.
     pub fn new(interpreter: &Arc<Interpreter>) -> Self {
-        role::check();
+        attach_guard::check();
         let state = match &interpreter.python {
             // SAFETY: the interpreter lives until python-main has joined this thread.
             Ok(python) => unsafe { ffi::PyThreadState_New(python.state.0) },
@@ -58,7 +58,7 @@ impl Thread {
             attached: false,
             wait: Wait::default(),
             calls: 0,
-            kit: Kit::default(),
+            per_thread: PerThread::default(),
             here: PhantomData,
         };
         thread.prepare();
@@ -81,10 +81,10 @@ impl Thread {
         self.detach();
     }
 
-    /// Takes the interpreter, waiting for it if need be.
+    /// Attaches the thread: waits for the GIL.
     #[inline]
     pub fn attach(&mut self) {
-        role::check();
+        attach_guard::check();
         if !self.attached && !self.state.is_null() {
             self.calls = self.interpreter.python.as_ref().map_or(0, |python| python.switch_interval.calls());
             // SAFETY: this thread's own state, which is not attached.
@@ -93,8 +93,7 @@ impl Thread {
         }
     }
 
-    /// Whether the GIL, for which [`Self::attach`] has waited for that long, may have been taken from another thread by
-    /// force.
+    /// Whether the GIL may have been taken from another thread by force, if [`Self::attach`] has waited for `waited`.
     #[inline]
     pub fn was_forced(&mut self, waited: Duration) -> bool {
         let wait = |python: &Python| python.switch_interval.wait(waited, self.calls);
@@ -102,7 +101,7 @@ impl Thread {
         self.wait.forced
     }
 
-    /// A call that [`Self::run`] has run is over. The thread is attached.
+    /// Notes that the last call of [`Self::run`] is over. The thread is attached.
     #[inline]
     pub fn note_call(&mut self) {
         let wait = mem::take(&mut self.wait);
@@ -113,7 +112,7 @@ impl Thread {
         }
     }
 
-    /// Lets it go.
+    /// Detaches the thread: releases the GIL.
     #[inline]
     pub fn detach(&mut self) {
         if self.attached {
@@ -123,16 +122,16 @@ impl Thread {
         }
     }
 
-    /// Names who has this thread call [`Self::close_sent`] when there is something to close.
-    pub fn set_summon(&mut self, summon: Summon) {
-        self.kit.closings.borrow_mut().set_summon(summon);
+    /// Sets how this thread is made to call [`Self::close_sent`] when there is something to close.
+    pub fn set_notify(&mut self, notify: Notify) {
+        self.per_thread.closings.borrow_mut().set_notify(notify);
     }
 
-    /// Closes the responses whose files nginx has done with. The thread is attached.
+    /// Closes the responses whose files nginx has finished with. The thread is attached.
     pub fn close_sent(&mut self) {
         if let (Ok(python), true) = (&self.interpreter.python, self.attached) {
             // SAFETY: attached, until after this function at least.
-            close_due(unsafe { Attached::assume() }, python, &self.kit);
+            close_due(unsafe { Attached::assume() }, python, &self.per_thread);
         }
     }
 
@@ -158,22 +157,22 @@ impl Thread {
         if exchange.was_interrupted() {
             py.interrupt(self.ident, python.request_timeout.get(py));
         }
-        self.interpreter.graveyard.clear(py);
-        call::run(py, python, &self.interpreter.graveyard, &mut self.kit, exchange);
+        self.interpreter.deferred.release_all(py);
+        call::run(py, python, &self.interpreter.deferred, &mut self.per_thread, exchange);
         if exchange.was_interrupted() {
             py.clear_interrupt(self.ident);
         }
-        close_due(py, python, &self.kit);
-        self.interpreter.graveyard.clear(py);
+        close_due(py, python, &self.per_thread);
+        self.interpreter.deferred.release_all(py);
         if let Some(stray) = py.stray() {
             errors::write(Level::Alert, python.describe(py, "", "an exception was left behind", &stray).as_bytes());
         }
     }
 }
 
-fn close_due(py: Attached<'_>, python: &Python, kit: &Kit) {
-    // What is closed may be long about it, and may be told of others meanwhile.
-    let due = kit.closings.borrow_mut().due();
+fn close_due(py: Attached<'_>, python: &Python, per_thread: &PerThread) {
+    // Closing may take long, and other responses may become due meanwhile.
+    let due = per_thread.closings.borrow_mut().due();
     due.into_iter().for_each(|unclosed| call::close_sent(py, python, unclosed));
 }
 
@@ -187,13 +186,13 @@ impl Drop for Thread {
         // lets it go.
         unsafe {
             let py = Attached::assume();
-            self.interpreter.graveyard.clear(py);
+            self.interpreter.deferred.release_all(py);
             if let Ok(python) = &self.interpreter.python {
-                let rest = self.kit.closings.borrow_mut().all();
+                let rest = self.per_thread.closings.borrow_mut().all();
                 rest.into_iter().for_each(|unclosed| call::close_sent(py, python, unclosed));
                 drop(python.functions.forget_thread.get(py).call(&[]));
             }
-            mem::take(&mut self.kit).release(py);
+            mem::take(&mut self.per_thread).release(py);
             ffi::PyThreadState_Clear(self.state);
             ffi::PyThreadState_DeleteCurrent();
         }

@@ -15,10 +15,10 @@ use std::sync::Arc;
 
 use nginx_sys::*;
 
-use super::board::Board;
+use super::base_environ::BaseEnvirons;
 use super::ffi::{ERROR, UNSET, copy_to_pool, guard, pool_box};
 use super::module::ngx_http_wsgi_module;
-use super::setting::Settings;
+use super::scoreboard::Scoreboard;
 use super::status::Format;
 use crate::exchange::spec;
 pub(crate) use commands::COMMANDS;
@@ -43,7 +43,7 @@ pub(crate) struct MainConf {
     /// What the passes come to; made by [`resolve`].
     pub(crate) spec: spec::Spec,
     /// What the workers tell each other; made by [`resolve`] where there is a `wsgi_pass`.
-    pub(crate) board: Option<Arc<Board>>,
+    pub(crate) scoreboard: Option<Arc<Scoreboard>>,
     /// The index of `$document_root`, for `ngx_http_get_indexed_variable()`.
     pub(crate) document_root: ngx_uint_t,
 }
@@ -103,7 +103,7 @@ pub(crate) struct LocConf {
     /// Index into [`MainConf::passes`], or [`UNSET`].
     pass: usize,
     params: Option<Rc<Vec<Param>>>,
-    pub(crate) settings: Settings,
+    pub(crate) base_environs: BaseEnvirons,
     /// `wsgi_status`.
     pub(crate) status: Option<Format>,
 }
@@ -164,7 +164,7 @@ pub(crate) unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_
         gil_timeout: UNSET,
         passes: Vec::new(),
         spec: spec::Spec::default(),
-        board: None,
+        scoreboard: None,
         document_root: 0,
     };
     // SAFETY: nginx hands a valid `cf`.
@@ -194,7 +194,7 @@ pub(crate) unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_v
         temp_path: ptr::null_mut(),
         pass: UNSET,
         params: None,
-        settings: Settings::default(),
+        base_environs: BaseEnvirons::default(),
         status: None,
     };
     // SAFETY: nginx hands a valid `cf`.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use nginx_sys::*;
 
 use super::super::auth_basic;
-use super::super::board::Board;
 use super::super::ffi::{ERROR, OK, wsgi_conf_error};
+use super::super::scoreboard::Scoreboard;
 use super::MainConf;
 use super::access::{Unreadable, unreadable};
 use super::directive::main_conf;
@@ -39,8 +39,8 @@ pub(crate) fn resolve(cf: &mut ngx_conf_t) -> ngx_int_t {
         ERROR => return ERROR,
         index => index as ngx_uint_t,
     };
-    main.board = Board::new(main.spec.pools.len(), cf.log).map(Arc::new);
-    if main.board.is_none() {
+    main.scoreboard = Scoreboard::new(main.spec.pools.len(), cf.log).map(Arc::new);
+    if main.scoreboard.is_none() {
         return ERROR;
     }
     super::super::log::tell_versions();

@@ -1,8 +1,8 @@
-//! What the module knows of a request.
+//! The module's state of a request.
 //!
-//! A [`Context`] hangs on the request. Calls into nginx may come back into this module (a filter may finalise the
-//! request, a finalised request runs its cleanups), so it is only ever borrowed shared, and its fields are cells.
-//! Whoever works with it holds a reference of its own: the request, and with it the pool's reference, may go meanwhile.
+//! The request refers to its [`Context`]. Calls into nginx may re-enter this module: a filter may finalise the request,
+//! and its cleanups run then. So a context is only borrowed shared, and its fields are cells. A function that uses it
+//! holds its own reference, since the request, and with it the pool's reference, may go meanwhile.
 
 use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
 use std::ffi::c_void;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use nginx_sys::*;
 
-use super::{news_handler, request_gone};
+use super::{delivery_handler, request_gone};
 use crate::exchange::Exchange;
 use crate::exchange::piece::Piece;
 use crate::exchange::response::Head;
@@ -26,39 +26,39 @@ use crate::nginx::module::ngx_http_wsgi_module;
 use crate::nginx::output::Outgoing;
 use crate::nginx::worker::worker;
 
-/// So many contexts are kept for the next requests.
-const MOST_SPARE: usize = 64;
+/// Largest number of idle contexts that are kept for later requests.
+const MOST_IDLE: usize = 64;
 
-/// What the module knows of a request.
+/// The module's state of a request.
 pub(crate) struct Context {
-    /// To be had from [`Context::request`].
+    /// Returned by [`Context::request`].
     r: *mut ngx_http_request_t,
-    /// What the request's location is configured to.
+    /// The configuration of the request's location.
     location: NonNull<LocConf>,
     /// Set when the call is submitted.
     pub(super) exchange: OnceCell<Arc<Exchange>>,
     /// auth_basic has accepted the request's password.
     pub(in crate::nginx) password_is_checked: Cell<bool>,
-    /// Posted when the exchange has news, and to go on with the output, now or after a while.
-    pub(super) news: UnsafeCell<ngx_event_t>,
-    /// The timer that every request in flight holds: a worker told to quit leaves when none is left.
+    /// Posted when the application has sent something, and to go on with the output, now or after a while.
+    pub(super) delivery_event: UnsafeCell<ngx_event_t>,
+    /// The deadline timer. Every request in flight has one, since a worker that quits waits until no timer is left.
     pub(in crate::nginx) deadline: UnsafeCell<ngx_event_t>,
-    /// Nothing more is to be done with the exchange, nor with the request, which may be gone. The request's cleanup sees to it.
+    /// The request is over or being ended: it must not be used any more, and may be gone.
     detached: Cell<bool>,
     pub(super) head_sent: Cell<bool>,
     /// An interim response has been sent.
     pub(super) hinted: Cell<bool>,
-    /// The body goes nowhere: HEAD, 204, 304, or a filter that said so.
+    /// The body is discarded: for HEAD, 204 and 304, or because a filter says so.
     pub(super) discard: Cell<bool>,
-    /// `wsgi_buffering`, or what X-Accel-Buffering says.
+    /// The value of `wsgi_buffering`, or of X-Accel-Buffering.
     pub(super) buffering: Cell<bool>,
-    /// When the application last sent something, or the client last took something; [`now`]'s microseconds.
+    /// Time when the application last sent something or the client last took something, in [`now`]'s microseconds.
     pub(in crate::nginx) last_activity: Cell<u64>,
-    /// What nginx receives a streamed body into, where that is memory of the inbox's, and what has not been fed yet of it.
+    /// The inbox's memory into which nginx receives a streamed body, with the bytes that have not been fed yet.
     pub(in crate::nginx) receiving: RefCell<Piece>,
-    /// The response's head, and its body if it is a small one: nginx points into it.
+    /// The response's head, and a small body. nginx's structures point into it.
     pub(super) head: OnceCell<Head>,
-    /// What is on its way through nginx's filters.
+    /// The response on its way through nginx's filters.
     pub(crate) out: RefCell<Outgoing>,
 }
 
@@ -74,19 +74,19 @@ impl Deref for Held {
 }
 
 impl Drop for Held {
-    /// The last one clears the context and keeps it for another request.
+    /// Dropping the last reference clears the context and keeps it for another request.
     fn drop(&mut self) {
         // SAFETY: taken once, here.
         let mut context = unsafe { ManuallyDrop::take(&mut self.0) };
         let (Some(over), Some(worker)) = (Rc::get_mut(&mut context), worker()) else { return };
         if let Some(exchange) = over.exchange.take() {
             let memory = over.head.take().map(|head| head.fields.into_memory()).unwrap_or_default();
-            worker.spare.borrow_mut().add(exchange, memory);
+            worker.recycler.borrow_mut().add(exchange, memory);
         }
         *over = Context::new(ptr::null_mut());
-        let mut spare = worker.contexts.borrow_mut();
-        if spare.len() < MOST_SPARE {
-            spare.push(context);
+        let mut idle = worker.contexts.borrow_mut();
+        if idle.len() < MOST_IDLE {
+            idle.push(context);
         }
     }
 }
@@ -100,7 +100,7 @@ impl Context {
             location: NonNull::dangling(),
             exchange: OnceCell::new(),
             password_is_checked: Cell::new(false),
-            news: event(),
+            delivery_event: event(),
             deadline: event(),
             detached: Cell::new(true),
             head_sent: Cell::new(false),
@@ -114,13 +114,13 @@ impl Context {
         }
     }
 
-    /// The request, as long as it has not been finished; `None` from then on. It lives until somebody calls [`Self::finish`], or
-    /// another method that does, or until the calling thread is back in nginx's hands.
+    /// Returns the request, or `None` once it has been finished. It lives until [`Self::finish`] is called, directly or
+    /// by another method, or until the calling thread returns to nginx.
     pub(in crate::nginx) fn request(&self) -> Option<*mut ngx_http_request_t> {
         (!self.detached.get()).then_some(self.r)
     }
 
-    /// The request, be it finished or not.
+    /// Returns the request, finished or not.
     ///
     /// # Safety
     /// To be called by the request's cleanup, during which it still is there.
@@ -128,7 +128,7 @@ impl Context {
         self.r
     }
 
-    /// Has [`Self::request`] give it no more.
+    /// Makes [`Self::request`] return `None` from now on.
     pub(super) fn let_go_of_request(&self) {
         self.detached.set(true);
     }
@@ -140,7 +140,7 @@ impl Context {
     }
 }
 
-/// The context of a request, if it has one.
+/// Returns the context of a request, if it has one.
 ///
 /// # Safety
 /// `r` must be a live request of the calling thread.
@@ -152,7 +152,7 @@ pub(crate) unsafe fn context_of(r: *const ngx_http_request_t) -> Option<Held> {
     }
 }
 
-/// A reference of the caller's own.
+/// Returns a reference of the caller's own.
 ///
 /// # Safety
 /// `context` must be one that a pool holds at this moment.
@@ -165,19 +165,19 @@ pub(in crate::nginx) unsafe fn hold(context: *const c_void) -> Held {
     }
 }
 
-/// The pool of a request is destroyed.
+/// Runs when the pool of a request is destroyed.
 unsafe extern "C" fn let_go(data: *mut c_void) {
     // SAFETY: the pool's own reference, and a pool runs its cleanups once.
     guard((), || drop(Held(ManuallyDrop::new(unsafe { Rc::from_raw(data.cast::<Context>()) }))));
 }
 
-/// Gives a request a context, cleared and of the worker's spare ones if there is one.
+/// Attaches a context to a request: an idle one if there is one, else a new one.
 ///
 /// # Safety
 /// `r` must be a live request of the calling thread.
 pub(super) unsafe fn attach(r: *mut ngx_http_request_t) -> Option<()> {
-    let spare = worker().and_then(|worker| worker.contexts.borrow_mut().pop());
-    let mut context = spare.unwrap_or_else(|| Rc::new(Context::new(r)));
+    let recycled = worker().and_then(|worker| worker.contexts.borrow_mut().pop());
+    let mut context = recycled.unwrap_or_else(|| Rc::new(Context::new(r)));
     let own = Rc::get_mut(&mut context)?;
     own.r = r;
     // SAFETY: as the caller vouches.
@@ -193,7 +193,7 @@ pub(super) unsafe fn attach(r: *mut ngx_http_request_t) -> Option<()> {
         cleanup.handler = Some(request_gone);
         cleanup.data = data.cast();
         for (event, handler) in [
-            ((*data).news.get(), news_handler as unsafe extern "C" fn(*mut ngx_event_t)),
+            ((*data).delivery_event.get(), delivery_handler as unsafe extern "C" fn(*mut ngx_event_t)),
             ((*data).deadline.get(), deadlines::handler),
         ] {
             (*event).data = data.cast();

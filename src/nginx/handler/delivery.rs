@@ -5,15 +5,15 @@ use std::ffi::c_void;
 use nginx_sys::*;
 
 use super::Context;
+use crate::exchange::metrics::Outcome;
 use crate::exchange::response::{End, Head};
-use crate::exchange::tally::Outcome;
 use crate::exchange::{Delivery, now};
 use crate::nginx::accel::{self, Wishes};
 use crate::nginx::ffi::{ERROR, OK, wsgi_flush, wsgi_header_only, wsgi_header_sent};
 use crate::nginx::{headers, output, request, waker};
 
 impl Context {
-    /// Hands on what the application has sent.
+    /// Sends what the application has sent to the client.
     fn deliver(&self, delivery: Delivery) {
         let Some(r) = self.request() else { return };
         let Delivery { hints, head, parts, end } = delivery;
@@ -62,7 +62,7 @@ impl Context {
         }
     }
 
-    /// Ends the request with what the output says, or waits for the client to take more.
+    /// Finishes the request if its output is complete or has failed; otherwise waits for the client to take more.
     fn finish_or_wait(&self, over: Option<ngx_int_t>) {
         match over {
             Some(rc) => self.finish(rc),
@@ -70,7 +70,7 @@ impl Context {
         }
     }
 
-    /// Sends the head; `None`: nginx answers in the application's place.
+    /// Sends the head. Returns `None` if nginx answers instead of the application.
     fn send_head(&self, head: &Head) -> Option<ngx_int_t> {
         let r = self.request()?;
         let location = self.location();
@@ -107,12 +107,12 @@ impl Context {
         Some(rc)
     }
 
-    /// Whether a slow client's response may go to disk.
+    /// Whether the response of a slow client may go to disk.
     pub(crate) fn buffering(&self) -> bool {
         self.buffering.get()
     }
 
-    /// The client takes more, or has not done so for too long.
+    /// Handles a client that takes more, or that has not done so for too long.
     pub(super) fn client_writable(&self) {
         let Some(r) = self.request() else { return };
         // SAFETY: the request lives, until this ends it, and with it its connection and events.
@@ -142,25 +142,25 @@ impl Context {
         self.finish_or_wait(over);
     }
 
-    /// Goes on with the output in the next turn of the event loop.
+    /// Continues the output in the next turn of the event loop.
     pub(crate) fn go_on(&self) {
         if self.request().is_some() {
             // SAFETY: the event is the context's own, and stays until detach() has deleted it.
-            unsafe { waker::post_next(self.news.get()) };
+            unsafe { waker::post_next(self.delivery_event.get()) };
         }
     }
 
-    /// Goes on with the output after that many microseconds.
+    /// Continues the output after `after` microseconds.
     pub(crate) fn look_again(&self, after: u64) {
         // SAFETY: as in go_on(); detach() takes it off the tree.
         unsafe {
-            if self.request().is_some() && (*self.news.get()).timer_set() == 0 {
-                ngx_add_timer(self.news.get(), (after / 1000 + 1) as ngx_msec_t);
+            if self.request().is_some() && (*self.delivery_event.get()).timer_set() == 0 {
+                ngx_add_timer(self.delivery_event.get(), (after / 1000 + 1) as ngx_msec_t);
             }
         }
     }
 
-    /// A turn of the event loop has come that was asked for, or the exchange has news.
+    /// Handles the delivery event: sends what the application has sent, or continues the output.
     pub(super) fn turn(&self, delivery: Delivery) {
         if !delivery.is_empty() {
             return self.deliver(delivery);
@@ -172,7 +172,7 @@ impl Context {
         }
     }
 
-    /// Arms the client's send_timeout while output is pending, and asks to be told when it takes more.
+    /// While output is pending, arms send_timeout and waits until the client can take more.
     fn wait_for_client(&self) {
         let Some(r) = self.request() else { return };
         // SAFETY: the request lives, until this ends it, and with it its connection, events and configuration.
@@ -194,14 +194,14 @@ impl Context {
         }
     }
 
-    /// Tells the exchange that `bytes` are off its hands.
+    /// Credits the exchange with `bytes` that it no longer holds.
     pub(crate) fn credit(&self, bytes: u64) {
         if let (1.., Some(exchange)) = (bytes, self.exchange.get()) {
             exchange.credit(bytes);
         }
     }
 
-    /// As [`Self::credit`]; the client has taken them.
+    /// As [`Self::credit`], for bytes that the client has taken.
     pub(crate) fn taken(&self, bytes: u64) {
         if let (1.., Some(exchange)) = (bytes, self.exchange.get()) {
             exchange.taken(bytes);

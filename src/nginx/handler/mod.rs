@@ -1,6 +1,6 @@
 //! One request on the event loop: from the content handler to its end.
 //!
-//! context.rs has what the module knows of a request, delivery.rs what becomes of what the application sends.
+//! context.rs holds the module's state of a request; delivery.rs sends the application's response to the client.
 
 mod context;
 mod delivery;
@@ -13,15 +13,15 @@ use nginx_sys::*;
 
 use crate::exchange::inbox::Inbox;
 use crate::exchange::log::{Level, Origin};
+use crate::exchange::metrics::{Outcome, PoolMetrics};
 use crate::exchange::response::{End, Failure};
-use crate::exchange::tally::{Outcome, Tally};
-use crate::exchange::{Exchange, Terms, now};
+use crate::exchange::{CallParams, Exchange, now};
+use crate::nginx::abandoned::ALL_LOST;
 use crate::nginx::conf;
 use crate::nginx::ffi::{
     DONE, ERROR, OK, guard, wsgi_count, wsgi_discard_body, wsgi_request_body_no_buffering, wsgi_set_count,
     wsgi_set_keepalive, wsgi_set_log_request, wsgi_set_request_body_no_buffering,
 };
-use crate::nginx::overdue::ALL_LOST;
 use crate::nginx::worker::{Worker, worker};
 use crate::nginx::{body, cut_off, headers, log, request, waker};
 use context::attach;
@@ -72,7 +72,7 @@ unsafe fn start(r: *mut ngx_http_request_t) -> ngx_int_t {
     }
 }
 
-/// `wsgi_pass_request_body off`: the application sees none, and nginx discards what comes.
+/// Handles `wsgi_pass_request_body off`: the application sees no body, and nginx discards it.
 ///
 /// # Safety
 /// As [`start`].
@@ -89,13 +89,13 @@ unsafe fn without_body(r: *mut ngx_http_request_t) -> ngx_int_t {
     DONE
 }
 
-/// The request ends, or is cut off by its client.
+/// Runs when the request ends, or when its client has left.
 unsafe extern "C" fn request_gone(data: *mut c_void) {
     // SAFETY: this is the cleanup, installed with the context, which the pool still holds.
     guard((), || unsafe { hold(data).client_gone() });
 }
 
-/// nginx has the whole body.
+/// Runs when nginx has the whole body.
 unsafe extern "C" fn body_ready(r: *mut ngx_http_request_t) {
     guard((), || {
         // SAFETY: nginx hands the live request whose body it has read.
@@ -110,7 +110,7 @@ unsafe extern "C" fn body_ready(r: *mut ngx_http_request_t) {
     });
 }
 
-/// Takes the snapshot and hands it to the pool. `None`: nginx is out of memory.
+/// Takes the snapshot and submits the call to its pool. Returns `None` if memory runs out.
 ///
 /// # Safety
 /// `r` must be the live request of `context`.
@@ -122,7 +122,7 @@ unsafe fn submit(r: *mut ngx_http_request_t, context: &Context, worker: &Worker)
         let connection = (*r).connection;
         let core = request::core_loc_conf(r);
         let streamed = wsgi_request_body_no_buffering(r) != 0;
-        let terms = Terms {
+        let params = CallParams {
             app: pass.app,
             pool: pass.pool,
             window: location.buffers as u64,
@@ -130,14 +130,14 @@ unsafe fn submit(r: *mut ngx_http_request_t, context: &Context, worker: &Worker)
             inbox: streamed.then(|| Box::new(Inbox::new(location.buffers))),
             owner: ptr::from_ref(context).expose_provenance(),
         };
-        let entries = worker.spare.borrow_mut().entries();
+        let entries = worker.recycler.borrow_mut().entries();
         let request = request::snapshot(r, context, main, location, entries)?;
-        let exchange = worker.spare.borrow_mut().exchange(request, terms, &worker.news);
+        let exchange = worker.recycler.borrow_mut().exchange(request, params, &worker.completions);
         let _ = context.exchange.set(Arc::clone(&exchange));
         if let Err(exchange) = worker.submit(exchange) {
             let pool = &main.spec.pools[exchange.pool()];
             let full = || format!("the queue of pool \"{}\" is full: queue={}", pool.name, pool.queue);
-            let why = if worker.overdue.is_lost(exchange.pool()) { ALL_LOST.to_owned() } else { full() };
+            let why = if worker.abandoned.has_lost_all(exchange.pool()) { ALL_LOST.to_owned() } else { full() };
             context.refuse(&why, Outcome::QueueFull);
             return Some(());
         }
@@ -155,17 +155,17 @@ unsafe fn submit(r: *mut ngx_http_request_t, context: &Context, worker: &Worker)
     Some(())
 }
 
-/// Has the request of `exchange` look at its news, if it is still there.
+/// Posts the delivery event of the request of `exchange`, if the request still exists.
 pub(crate) fn post(exchange: &Exchange) {
     let owner = exchange.owner();
     if owner != 0 {
         // SAFETY: the owner is set to the context before the exchange is submitted and cleared, by this thread,
         // before the context goes.
-        unsafe { waker::post((*ptr::with_exposed_provenance::<Context>(owner)).news.get()) };
+        unsafe { waker::post((*ptr::with_exposed_provenance::<Context>(owner)).delivery_event.get()) };
     }
 }
 
-unsafe extern "C" fn news_handler(event: *mut ngx_event_t) {
+unsafe extern "C" fn delivery_handler(event: *mut ngx_event_t) {
     // SAFETY: the event is that of a context whose request is alive: detach() deletes it from the queue.
     unsafe {
         with_request(event, |context| {
@@ -193,7 +193,7 @@ pub(super) unsafe fn with_request(event: *mut ngx_event_t, body: impl FnOnce(&Co
     }
 }
 
-/// The client takes more, or has taken too long.
+/// Runs when the client takes more of the response, or when it has taken too long.
 unsafe extern "C" fn write_handler(r: *mut ngx_http_request_t) {
     guard((), || {
         // SAFETY: nginx hands a live request.
@@ -209,25 +209,25 @@ impl Context {
         self.exchange.get()
     }
 
-    /// Where the call is counted, once it has been submitted.
-    pub(super) fn tally(&self) -> Option<&'static Tally> {
-        Some(worker()?.tally(self.exchange.get()?.pool()))
+    /// The metrics of the call's pool, once the call has been submitted.
+    pub(super) fn metrics(&self) -> Option<&'static PoolMetrics> {
+        Some(worker()?.metrics(self.exchange.get()?.pool()))
     }
 
     fn count(&self, outcome: Outcome) {
-        if let Some(tally) = self.tally() {
-            tally.count(outcome);
+        if let Some(metrics) = self.metrics() {
+            metrics.count(outcome);
         }
     }
 
-    /// Counts the response, of which this is the status.
+    /// Counts a response with this status.
     pub(super) fn count_response(&self, status: usize) {
-        if let Some(tally) = self.tally() {
-            tally.answered(status);
+        if let Some(metrics) = self.metrics() {
+            metrics.count_response(status);
         }
     }
 
-    /// Nothing more is to be read: from now on the read event tells whether the client is still there.
+    /// Notes that the whole body has been read. From now on the read event says whether the client has left.
     pub(crate) fn body_is_whole(&self) {
         let Some(r) = self.request() else { return };
         let ignore_abort = self.location().ignore_client_abort != 0;
@@ -244,7 +244,7 @@ impl Context {
         }
     }
 
-    /// The call gave no whole response: an error response, or a response that shows that it was cut off.
+    /// Ends a request whose call failed: with an error response, or by cutting the response off visibly.
     pub(super) fn fail(&self, failure: &Failure, outcome: Outcome) {
         let Some(r) = self.request() else { return };
         self.count(outcome);
@@ -264,8 +264,8 @@ impl Context {
         self.end(ngx_int_t::from(failure.status as i16));
     }
 
-    /// Ends the request: it has been answered, nginx answers it with status `rc`, or its client is lost. Nothing of it may
-    /// be touched afterwards.
+    /// Finalises the request with `rc`: it has been answered, nginx is to answer it, or its client has left. Nobody may
+    /// use it afterwards.
     pub(crate) fn finish(&self, rc: ngx_int_t) {
         if rc == ERROR || rc == NGX_HTTP_REQUEST_TIME_OUT as ngx_int_t {
             self.count(Outcome::Aborted);
@@ -275,7 +275,7 @@ impl Context {
         self.end(rc);
     }
 
-    /// A worker that leaves new connections to its siblings keeps none for a client's next request either.
+    /// Turns keep-alive off while this worker leaves new connections to its siblings.
     pub(super) fn close_if_paused(&self) {
         if let (true, Some(r)) = (worker().is_some_and(|worker| worker.accept.is_paused()), self.request()) {
             // SAFETY: the request lives.
@@ -301,7 +301,7 @@ impl Context {
         unsafe { ngx_http_finalize_request(r, rc) };
     }
 
-    /// The request ends while the call may still be under way.
+    /// Handles the end of a request whose call may still run.
     ///
     /// # Safety
     /// To be called by the request's cleanup.
@@ -317,28 +317,28 @@ impl Context {
         if let (true, Some(exchange), Some(worker)) = (interrupt, self.exchange.get(), worker()) {
             worker.interrupt(exchange);
             if exchange.is_running() {
-                worker.overdue.add(exchange, now(), false);
+                worker.abandoned.add(exchange, now(), false);
             }
         }
         self.detach();
     }
 
-    /// Cuts the exchange off, and takes the events off nginx's lists.
+    /// Abandons the exchange, and removes the events from nginx's lists.
     fn detach(&self) {
         let Some(r) = self.request() else { return };
         self.let_go_of_request();
         if let (Some(exchange), Some(worker)) = (self.exchange.get(), worker()) {
-            // Not one that was refused, or that has left the queue: no thread is the freer for it.
+            // Only if a thread took the call: a call that was refused or cancelled has freed no thread.
             if let Some(began) = exchange.began() {
                 if exchange.is_running() {
                     let (due, interrupt) = self.due(began);
-                    worker.overdue.add(exchange, due, interrupt);
+                    worker.abandoned.add(exchange, due, interrupt);
                 } else {
                     worker.accept.ended(exchange.pool());
                 }
                 let until = exchange.ended().unwrap_or_else(now);
                 let (queue_time, app_time) = (began.saturating_sub(exchange.submitted()), until.saturating_sub(began));
-                worker.tally(exchange.pool()).timed(queue_time, app_time);
+                worker.metrics(exchange.pool()).observe(queue_time, app_time);
             }
             let (dropped, end) = exchange.abandon();
             if dropped {
@@ -351,13 +351,13 @@ impl Context {
         }
         // SAFETY: the events are the context's own; nginx's lists are this thread's.
         unsafe {
-            for event in [self.deadline.get(), self.news.get()] {
+            for event in [self.deadline.get(), self.delivery_event.get()] {
                 if (*event).timer_set() != 0 {
                     ngx_del_timer(event);
                 }
             }
-            if (*self.news.get()).posted() != 0 {
-                ngx_delete_posted_event(self.news.get());
+            if (*self.delivery_event.get()).posted() != 0 {
+                ngx_delete_posted_event(self.delivery_event.get());
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::report::{self, CLASSES, Pool, REFUSALS, Report, TIMEOUTS, Worker};
-use crate::exchange::tally::{Outcome, Times};
+use crate::exchange::metrics::{Outcome, Times};
 
 const HEAD: &str = r#"<!DOCTYPE html>
 <html lang="en">
@@ -37,7 +37,8 @@ pub(super) fn render(report: &Report<'_>) -> String {
 }
 
 fn title(worker: &Worker<'_>) -> String {
-    format!("Worker {}: {}, process {}, started {} times", worker.number, worker.state(), worker.pid, worker.starts)
+    let Worker { number, pid, starts, .. } = worker;
+    format!("Worker {number}: {}, process {pid}, started {starts} times", worker.state_name())
 }
 
 fn section(page: &mut String, title: &str, pools: &[Pool<'_>]) {

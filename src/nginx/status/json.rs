@@ -3,14 +3,14 @@
 use serde_json::{Value, json};
 
 use super::report::{self, CLASSES, Pool, REFUSALS, Report, TIMEOUTS};
-use crate::exchange::tally::{Outcome, Times};
+use crate::exchange::metrics::{Outcome, Times};
 
 pub(super) fn render(report: &Report<'_>) -> String {
     let workers = report.workers.iter().map(|worker| {
         json!({
             "worker": worker.number,
             "pid": worker.pid,
-            "state": worker.state(),
+            "state": worker.state_name(),
             "started": worker.started,
             "starts": worker.starts,
             "pools": pools(&worker.pools),

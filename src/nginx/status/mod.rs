@@ -1,4 +1,4 @@
-//! `wsgi_status`: what the pools of all workers are at, told by the event loop out of the board that they share.
+//! `wsgi_status`: the event loop reports the state of all workers and their pools from the scoreboard.
 
 mod html;
 mod json;

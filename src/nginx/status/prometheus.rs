@@ -3,8 +3,8 @@
 use std::fmt::{Display, Write};
 
 use super::report::{self, CLASSES, Pool, REFUSALS, Report, TIMEOUTS, Worker};
-use crate::exchange::tally::{Counts, Outcome, Times};
-use crate::nginx::board::How;
+use crate::exchange::metrics::{Counts, Outcome, Times};
+use crate::nginx::scoreboard::WorkerState;
 
 pub(super) fn render(report: &Report<'_>) -> String {
     let mut text = Text { report, out: String::new() };
@@ -24,13 +24,13 @@ impl Text<'_> {
         self.sample("build_info", &report::versions().map(|(what, version)| (what, version.to_owned())), 1);
 
         self.of_workers("worker_up", "gauge", "Whether there is such a worker.", |worker| {
-            i64::from(worker.how != How::Absent)
+            i64::from(worker.state != WorkerState::Absent)
         });
         self.of_workers(
             "worker_stuck",
             "gauge",
             "Whether all threads of a pool are in calls, and none ends.",
-            |worker| i64::from(worker.state() == "stuck"),
+            |worker| i64::from(worker.state_name() == "stuck"),
         );
         self.of_workers("worker_start_time_seconds", "gauge", "When the worker began, in Unix time.", |worker| {
             worker.started

@@ -1,8 +1,8 @@
-//! What is told, whatever it looks like then.
+//! The data of a status report, in whichever format it is rendered.
 
+use crate::exchange::metrics::{Counts, Outcome, PoolMetrics};
 use crate::exchange::spec;
-use crate::exchange::tally::{Counts, Outcome, Tally};
-use crate::nginx::board::{How, Place};
+use crate::nginx::scoreboard::{WorkerSlot, WorkerState};
 
 /// The versions of what runs here: of this module, of nginx, of Python.
 pub(super) fn versions() -> [(&'static str, &'static str); 3] {
@@ -31,10 +31,10 @@ pub(crate) struct Report<'a> {
 pub(crate) struct Worker<'a> {
     pub(super) number: usize,
     pub(super) pid: i64,
-    pub(super) how: How,
-    /// When it began, in Unix time.
+    pub(super) state: WorkerState,
+    /// Time when it started, in Unix time.
     pub(super) started: i64,
-    /// How many workers have had this number.
+    /// Number of workers that have had this number.
     pub(super) starts: u64,
     pub(super) pools: Vec<Pool<'a>>,
 }
@@ -43,7 +43,7 @@ pub(crate) struct Worker<'a> {
 #[derive(Debug)]
 pub(crate) struct Pool<'a> {
     pub(super) name: &'a str,
-    /// How many calls may wait.
+    /// Largest number of calls that may wait.
     pub(super) queue: usize,
     pub(super) counts: Counts,
 }
@@ -58,28 +58,32 @@ pub(super) const TIMEOUTS: [(&str, Outcome); 2] =
 pub(super) const CLASSES: [(&str, usize); 4] = [("2xx", 2), ("3xx", 3), ("4xx", 4), ("5xx", 5)];
 
 impl Worker<'_> {
-    pub(super) fn state(&self) -> &'static str {
-        match self.how {
-            How::Absent => "gone",
+    pub(super) fn state_name(&self) -> &'static str {
+        match self.state {
+            WorkerState::Absent => "gone",
             // Threads come when the applications have been imported.
             _ if self.pools.iter().any(|pool| pool.counts.threads == 0) => "starting",
-            How::Free => "running",
-            How::Stuck => "stuck",
+            WorkerState::Free => "running",
+            WorkerState::Stuck => "stuck",
         }
     }
 }
 
 impl<'a> Report<'a> {
-    /// From what the workers at `places` say. `tallies`: those of a worker, by pool.
-    pub(crate) fn of<'t>(specs: &'a [spec::Pool], places: &[Place], tallies: impl Fn(usize) -> &'t [Tally]) -> Self {
+    /// Collects the report from `slots`. `metrics` returns those of a worker, indexed by pool.
+    pub(crate) fn of<'t>(
+        specs: &'a [spec::Pool],
+        slots: &[WorkerSlot],
+        metrics: impl Fn(usize) -> &'t [PoolMetrics],
+    ) -> Self {
         let used: Vec<usize> = (0..specs.len()).filter(|&index| specs[index].threads > 0).collect();
         let pool = |index: usize, queue, counts| Pool { name: &specs[index].name, queue, counts };
         let mut all: Vec<_> = used.iter().map(|&index| pool(index, 0, Counts::default())).collect();
         let mut workers = Vec::new();
-        for (number, place) in places.iter().enumerate().filter(|(_, place)| place.starts() > 0) {
-            let (how, tallies) = (place.how(), tallies(number));
-            let mine = used.iter().map(|&index| match (how, tallies[index].read()) {
-                (How::Absent, counts) => pool(index, 0, counts.of_the_past()),
+        for (number, slot) in slots.iter().enumerate().filter(|(_, slot)| slot.starts() > 0) {
+            let (state, metrics) = (slot.state(), metrics(number));
+            let mine = used.iter().map(|&index| match (state, metrics[index].read()) {
+                (WorkerState::Absent, counts) => pool(index, 0, counts.without_gauges()),
                 (_, counts) => pool(index, specs[index].queue, counts),
             });
             let mine: Vec<_> = mine.collect();
@@ -87,8 +91,8 @@ impl<'a> Report<'a> {
                 sum.queue += pool.queue;
                 sum.counts += &pool.counts;
             }
-            let (pid, started, starts) = (place.pid(), place.started(), place.starts());
-            workers.push(Worker { number, pid, how, started, starts, pools: mine });
+            let (pid, started, starts) = (slot.pid(), slot.started(), slot.starts());
+            workers.push(Worker { number, pid, state, started, starts, pools: mine });
         }
         Self { workers, pools: all }
     }
@@ -105,24 +109,24 @@ mod tests {
     #[test]
     fn workers_that_were_there_and_pools_that_are_used() {
         let specs = [pool("used", 2), pool("unused", 0), pool("slow", 1)];
-        let places: [Place; 4] = Default::default();
-        let tallies: [[Tally; 3]; 4] = Default::default();
+        let slots: [WorkerSlot; 4] = Default::default();
+        let metrics: [[PoolMetrics; 3]; 4] = Default::default();
         for number in [0, 2, 3] {
-            places[number].start(1, 2);
-            for (tally, spec) in tallies[number].iter().zip(&specs) {
-                tally.start();
-                tally.threads_started(spec.threads);
+            slots[number].start(1, 2);
+            for (metrics, spec) in metrics[number].iter().zip(&specs) {
+                metrics.reset_gauges();
+                metrics.threads_started(spec.threads);
             }
-            tallies[number][2].count(Outcome::Requested);
-            tallies[number][2].queued();
-            tallies[number][2].begun();
+            metrics[number][2].count(Outcome::Requested);
+            metrics[number][2].call_queued();
+            metrics[number][2].call_started();
         }
-        places[0].say(How::Free);
-        places[2].say(How::Stuck);
-        places[3].say(How::Absent);
+        slots[0].set_state(WorkerState::Free);
+        slots[2].set_state(WorkerState::Stuck);
+        slots[3].set_state(WorkerState::Absent);
 
-        let report = Report::of(&specs, &places, |number| &tallies[number]);
-        let workers: Vec<_> = report.workers.iter().map(|worker| (worker.number, worker.state())).collect();
+        let report = Report::of(&specs, &slots, |number| &metrics[number]);
+        let workers: Vec<_> = report.workers.iter().map(|worker| (worker.number, worker.state_name())).collect();
         assert_eq!(workers, [(0, "running"), (2, "stuck"), (3, "gone")]);
         let names: Vec<_> = report.pools.iter().map(|pool| pool.name).collect();
         assert_eq!(names, ["used", "slow"]);
@@ -133,7 +137,7 @@ mod tests {
         let [gone] = &report.workers[2].pools[1..] else { panic!("two pools") };
         assert_eq!((gone.queue, gone.counts.threads), (0, 0));
 
-        tallies[0][2].start();
-        assert_eq!(Report::of(&specs, &places, |number| &tallies[number]).workers[0].state(), "starting");
+        metrics[0][2].reset_gauges();
+        assert_eq!(Report::of(&specs, &slots, |number| &metrics[number]).workers[0].state_name(), "starting");
     }
 }

@@ -7,32 +7,32 @@ use super::super::completions::Completions;
 use super::super::sync::lock;
 use super::explore;
 
-/// A bell that a thread can wait for.
+/// A wake-up that a thread can wait for.
 #[derive(Default)]
-struct Bell {
-    rings: Mutex<usize>,
-    rang: Condvar,
+struct Wakeup {
+    count: Mutex<usize>,
+    changed: Condvar,
 }
 
-impl Bell {
+impl Wakeup {
     fn wait(&self) {
-        let mut rings = lock(&self.rings);
-        while *rings == 0 {
-            rings = self.rang.wait(rings).unwrap();
+        let mut count = lock(&self.count);
+        while *count == 0 {
+            count = self.changed.wait(count).unwrap();
         }
-        *rings = 0;
+        *count = 0;
     }
 }
 
-/// Each producer adds two items; the consumer looks when the bell has rung, and only then.
+/// Each producer adds two items; the consumer looks only when it was woken.
 fn deliveries(producers: usize, switches: usize, produce: fn(&Completions<usize>)) {
     explore(switches, move || {
-        let bell = Arc::new(Bell::default());
+        let wakeup = Arc::new(Wakeup::default());
         let list = Arc::new(Completions::new({
-            let bell = Arc::clone(&bell);
+            let wakeup = Arc::clone(&wakeup);
             Box::new(move || {
-                *lock(&bell.rings) += 1;
-                bell.rang.notify_one();
+                *lock(&wakeup.count) += 1;
+                wakeup.changed.notify_one();
             })
         }));
         let threads: Vec<_> = (0..producers)
@@ -43,7 +43,7 @@ fn deliveries(producers: usize, switches: usize, produce: fn(&Completions<usize>
             .collect();
         let mut seen = 0;
         while seen < 2 * producers {
-            bell.wait();
+            wakeup.wait();
             list.drain(|item| seen += item);
         }
         for thread in threads {
@@ -69,19 +69,19 @@ fn every_completion_of_two_producers_is_seen() {
 }
 
 #[test]
-fn every_quiet_completion_is_seen() {
+fn every_coalesced_completion_is_seen() {
     deliveries(2, 3, |list| {
-        list.push_quiet(1);
-        list.push_quiet(1);
-        list.ring();
+        list.push_coalesced(1);
+        list.push_coalesced(1);
+        list.flush();
     });
 }
 
 #[test]
-fn a_quiet_completion_may_be_announced_by_a_loud_one() {
+fn another_completion_may_flush_a_coalesced_one() {
     deliveries(2, 3, |list| {
-        list.push_quiet(1);
+        list.push_coalesced(1);
         list.push(1);
-        list.ring();
+        list.flush();
     });
 }

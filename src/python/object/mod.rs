@@ -21,7 +21,7 @@ use std::slice;
 
 use pyo3_ffi as ffi;
 
-use super::role;
+use super::attach_guard;
 pub(super) use look::NotLatin1;
 pub(super) use raised::{CLIENT_GONE, Kind, Raised, callback};
 
@@ -35,13 +35,13 @@ impl<'py> Attached<'py> {
     /// # Safety
     /// The current thread has an attached thread state, and keeps it for all of `'py`.
     pub(super) unsafe fn assume() -> Self {
-        role::check();
+        attach_guard::check();
         Self(PhantomData)
     }
 
-    /// Runs `work` without the interpreter, so that other threads can have it. No object can get in: they are not `Send`.
+    /// Runs `work` detached, so that other threads can attach. It cannot use objects, which are not `Send`.
     pub(super) fn detach<R>(self, work: impl FnOnce() -> R + Send) -> R {
-        let Some(_away) = role::Away::new() else { return work() };
+        let Some(_detached) = attach_guard::Detached::new() else { return work() };
         struct Reattach(*mut ffi::PyThreadState);
         impl Drop for Reattach {
             fn drop(&mut self) {

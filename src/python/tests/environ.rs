@@ -50,7 +50,7 @@ fn the_scheme_follows_https() {
 
 #[test]
 fn requests_in_many_settings_take_turns_on_one_thread() {
-    let setting = |number: usize| {
+    let base_environ = |number: usize| {
         let mut entries = Entries::default();
         entries.push_number(names::SERVER_PORT, number as u64);
         if number % 2 == 1 {
@@ -58,7 +58,7 @@ fn requests_in_many_settings_take_turns_on_one_thread() {
         }
         Arc::new(entries)
     };
-    let settings: Vec<_> = (0..40).map(setting).collect();
+    let base_environs: Vec<_> = (0..40).map(base_environ).collect();
     let mut thread = Thread::new(&harness().interpreter);
     let expression =
         "[environ.get(key) for key in ('SERVER_PORT', 'HTTPS', 'wsgi.url_scheme', 'PATH_INFO', 'HTTP_HOST')]";
@@ -67,9 +67,9 @@ fn requests_in_many_settings_take_turns_on_one_thread() {
         ask.with(Name::Other(b"CODE"), &source).exchange(true).run_on(&mut thread).text()
     };
     for round in 0..3 {
-        for (number, setting) in settings.iter().enumerate() {
+        for (number, base_environ) in base_environs.iter().enumerate() {
             let path = format!("/{number}/{}", round / 2);
-            let plain = || ask("code").setting(setting).with(names::PATH_INFO, &path);
+            let plain = || ask("code").base_environ(base_environ).with(names::PATH_INFO, &path);
             let rest = format!("'{path}', None]");
             if number % 2 == 1 {
                 assert_eq!(of(plain()), format!("['{number}', 'on', 'https', {rest}"));

@@ -129,14 +129,14 @@ fn it_is_closed_when_nginx_has_done_with_it() {
 }
 
 #[test]
-fn whoever_sees_it_go_has_the_thread_summoned() {
-    let (summon, summons) = channel();
+fn the_end_of_the_file_notifies_the_thread() {
+    let (notify, notified) = channel();
     let mut thread = Thread::new(&harness().interpreter);
-    thread.set_summon(Box::new(move || summon.send(()).unwrap()));
+    thread.set_notify(Box::new(move || notify.send(()).unwrap()));
     let reply = wrapped(&format!("{TELLS}{OK}return wrap(Mine(file))")).exchange(true).run_on(&mut thread);
-    assert!(summons.try_recv().is_err());
+    assert!(notified.try_recv().is_err());
     std::thread::spawn(move || drop(reply)).join().unwrap();
-    assert!(summons.try_recv().is_ok());
+    assert!(notified.try_recv().is_ok());
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::exchange::names::{self, Name};
 use crate::exchange::request::{Entries, Request};
 use crate::exchange::response::{End, Failure, Part};
 use crate::exchange::spec::{App, Pool, Spec, Target};
-use crate::exchange::{Delivery, Exchange, Job, News, Terms};
+use crate::exchange::{CallParams, Completions, Delivery, Exchange, Job};
 
 /// The applications of most tests: one per function of this file.
 const CASES: &str = include_str!("cases.py");
@@ -166,8 +166,8 @@ impl Ask {
         self
     }
 
-    pub(super) fn setting(mut self, setting: &Arc<Entries>) -> Self {
-        self.request.setting = Arc::clone(setting);
+    pub(super) fn base_environ(mut self, base_environ: &Arc<Entries>) -> Self {
+        self.request.base_environ = Arc::clone(base_environ);
         self
     }
 
@@ -212,17 +212,18 @@ impl Ask {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         self.request.body = self.body;
         let deliveries = Arc::new(Mutex::new(Vec::new()));
-        let news = Arc::new_cyclic(|news: &Weak<News>| {
-            let bell = || {
-                let (news, sink) = (Weak::clone(news), Arc::clone(&deliveries));
-                Box::new(move || take_news(&news, credit, &sink))
+        let completions = Arc::new_cyclic(|completions: &Weak<Completions>| {
+            let wakeup = || {
+                let (completions, sink) = (Weak::clone(completions), Arc::clone(&deliveries));
+                Box::new(move || take_completions(&completions, credit, &sink))
             };
-            News::with_late_bell(bell(), bell())
+            Completions::with_wakeup_timer(wakeup(), wakeup())
         });
         let origin = Origin { connection: number, sink: None };
-        let terms = Terms { app: self.app, pool: self.pool, window: self.window, origin, inbox: self.inbox, owner: 1 };
-        let exchange = Exchange::new(self.request, terms, Arc::clone(&news));
-        Pending { harness: self.harness, exchange, deliveries, number, _news: news }
+        let params =
+            CallParams { app: self.app, pool: self.pool, window: self.window, origin, inbox: self.inbox, owner: 1 };
+        let exchange = Exchange::new(self.request, params, Arc::clone(&completions));
+        Pending { harness: self.harness, exchange, deliveries, number, _completions: completions }
     }
 
     /// Makes the call, on this thread.
@@ -232,9 +233,9 @@ impl Ask {
 }
 
 /// Takes every message as it comes.
-fn take_news(news: &Weak<News>, credit: bool, sink: &Mutex<Vec<Delivery>>) {
-    let Some(news) = news.upgrade() else { return };
-    news.drain(|exchange: Arc<Exchange>| {
+fn take_completions(completions: &Weak<Completions>, credit: bool, sink: &Mutex<Vec<Delivery>>) {
+    let Some(completions) = completions.upgrade() else { return };
+    completions.drain(|exchange: Arc<Exchange>| {
         let delivery = exchange.take();
         if credit {
             exchange.credit(delivery.parts.iter().map(Part::held).sum());
@@ -249,7 +250,7 @@ pub(super) struct Pending {
     pub(super) exchange: Arc<Exchange>,
     pub(super) deliveries: Arc<Mutex<Vec<Delivery>>>,
     pub(super) number: u64,
-    _news: Arc<News>,
+    _completions: Arc<Completions>,
 }
 
 impl Pending {

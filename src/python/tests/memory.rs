@@ -13,7 +13,7 @@ const OK: &str = "start_response('200 OK', [])\n";
 
 #[test]
 fn large_chunks_are_released_by_attached_threads() {
-    let graveyard = &harness().interpreter.graveyard;
+    let deferred = &harness().interpreter.deferred;
     let source = format!(
         "import weakref
 class Big(bytes):
@@ -29,7 +29,7 @@ class Big(bytes):
     let reply = code(&format!("{OK}return [b'z' * (3 << 20)]")).run();
     assert_eq!(reply.body().len(), 3 << 20);
     drop(reply);
-    until("the graveyard is empty", || graveyard.len() == 0);
+    until("no reference is deferred", || deferred.len() == 0);
 }
 
 /// How much memory Python has allocated, in blocks, after a full collection.

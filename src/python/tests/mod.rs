@@ -2,7 +2,7 @@
 
 mod client;
 mod environ;
-mod familiar;
+mod environ_cache;
 mod files;
 pub(super) mod harness;
 mod head;

@@ -1,15 +1,15 @@
-//! What a thread remembers of its last requests: most of the next one's values are the same, and need not be set again.
+//! A cache of environ: most values of a request are those of the last one, and need not be set again.
 //!
-//! Each thread has templates of its own, one for each setting that requests come in. A value enters the template when
-//! two requests in a row have had it; a key that a request does not have leaves it at once.
+//! Each thread has its own templates, one for each base environ. A value is added to the template when two requests in
+//! a row have it. A key is removed as soon as a request does not have it.
 
 use std::mem;
 use std::sync::Arc;
 
 use super::class::{self, Class, Empty, Instance};
 use super::client::Disconnected;
+use super::deferred_decref::DeferredDecref;
 use super::environ::{ALWAYS, Keys, is_on};
-use super::graveyard::Graveyard;
 use super::input::Input;
 use super::interpreter::Python;
 use super::object::{Attached, Object, Py, Result};
@@ -17,76 +17,78 @@ use crate::exchange::Exchange;
 use crate::exchange::names::{self, KNOWN, Name};
 use crate::exchange::request::Entries;
 
-/// Such as are worth a look, though they differ from request to request as a rule.
-const WORTH_A_LOOK: [Name<'static>; 3] = [names::PATH_INFO, names::REMOTE_ADDR, names::REQUEST_URI];
-/// So many keys that are not known ones are remembered by a thread.
+/// Names that are cached although their values usually differ from request to request.
+const ALSO_CACHED: [Name<'static>; 3] = [names::PATH_INFO, names::REMOTE_ADDR, names::REQUEST_URI];
+/// Largest number of keys outside [`KNOWN`] that a thread caches.
 const MOST_KEYS: usize = 32;
-/// So many templates a thread has.
+/// Largest number of templates of a thread.
 const MOST_TEMPLATES: usize = 32;
-/// A longer text is not remembered.
+/// Largest length of a cached text, in bytes.
 const LONGEST: usize = 256;
-/// Nor are stable entries that take more memory, in bytes.
+/// Largest size of cached stable entries, in bytes.
 const MOST_STABLE: usize = 2048;
 
-/// What a thread remembers.
+/// The environ cache of a thread.
 #[derive(Default)]
-pub(super) struct Familiar {
-    /// The last one used is the first.
+pub(super) struct EnvironCache {
+    /// The most recently used template is the first.
     templates: Vec<Template>,
     others: OtherKeys,
 }
 
-/// Other keys than the known ones.
+/// Keys outside [`KNOWN`].
 #[derive(Default)]
 pub(super) struct OtherKeys(Vec<Py>);
 
-/// The environ of the requests in a setting, as far as they have it in common.
+/// A dictionary with the values that the last requests with the same base environ had in common. It is copied for each
+/// call.
 pub(super) struct Template {
-    /// The template of the thread's pool, of which it is made.
-    of_pool: Py,
-    setting: Arc<Entries>,
-    /// What every request in the setting has.
+    /// The template of the thread's pool, from which this one was created.
+    pool_environ: Py,
+    base_environ: Arc<Entries>,
+    /// `pool_environ` with the entries of `base_environ`.
     base: Py,
-    /// The same, with what the last requests had besides.
+    /// `base` with the values that the last requests added. This is what is copied.
     dict: Py,
-    /// What the scheme in both says.
+    /// Whether the scheme in both is `https`.
     pub(super) https: bool,
-    /// By index into [`KNOWN`].
+    /// Indexed as [`KNOWN`].
     values: Vec<Value>,
-    /// The stable entries of a request of which all are in `dict` as they were in that request; empty where there is none.
+    /// The raw stable entries that `dict` already has. Empty when there are none.
     stable: Vec<u8>,
-    /// What came of them.
-    seen: Seen,
-    /// Something has been set in the copy only.
-    is_loose: bool,
-    /// How many of `values` differ between `dict` and `base`, and how many of these the request at hand has.
+    /// The flags of `stable`, and the number of added values among them.
+    stable_result: StableResult,
+    /// A value was set in the copy, but not in `dict`.
+    copy_differs: bool,
+    /// Number of `values` that `dict` has added to `base`.
     added: usize,
-    met: usize,
-    /// Tells requests apart.
-    turn: u32,
-    /// `wsgi.input` and `ngx_wsgi.client_disconnected` of the last call, which are in `dict`, if nobody else has them.
+    /// Number of added values whose keys the current request has.
+    matched: usize,
+    /// Number of the current request.
+    generation: u32,
+    /// `wsgi.input` and `ngx_wsgi.client_disconnected` of the last call, if only `dict` refers to them.
     input: Option<Empty<Input>>,
     client_disconnected: Option<Empty<Disconnected>>,
 }
 
-/// What is known of the values of a key.
+/// The cached value of a key.
 struct Value {
-    /// The last one; `None`: they are not remembered.
+    /// The last value. `None` if the key is not cached.
     last: Option<Py>,
     /// `base` has the empty string.
-    is_empty_at_first: bool,
+    is_empty_in_base: bool,
     /// `dict` may have another value than `base`.
     is_added: bool,
     /// `dict` has `last`, and so has the copy.
     is_current: bool,
-    /// The last request that had the key.
-    turn: u32,
+    /// Number of the last request that had the key.
+    generation: u32,
 }
 
-/// What the entries of a request tell besides.
+/// What the entries of a request say beyond their values in environ.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Told {
-    /// The client's side is TLS.
+pub(super) struct EnvironFlags {
+    /// The client's connection is TLS.
     pub(super) https: bool,
     /// `wsgi.url_scheme` is among them.
     pub(super) scheme_given: bool,
@@ -94,37 +96,39 @@ pub(super) struct Told {
     pub(super) is_head: bool,
 }
 
-/// What entries have told, and how many of them are among those by which `dict` differs.
+/// The flags of stable entries, and the number of added values among them.
 #[derive(Clone, Copy, Default)]
-struct Seen {
-    told: Told,
-    met: usize,
+struct StableResult {
+    flags: EnvironFlags,
+    matched: usize,
 }
 
-/// Objects of one call alone.
-pub(super) struct Own<'py> {
+/// The objects that belong to one call.
+pub(super) struct CallObjects<'py> {
     input: Instance<'py, Input>,
     client_disconnected: Instance<'py, Disconnected>,
 }
 
-impl Familiar {
-    /// The template for a request in `setting`, made if need be, and the other keys; `of_pool` is the pool's template.
+impl EnvironCache {
+    /// Returns the template for requests with `base_environ`, created on the first use, and the other keys.
+    /// `pool_environ` is the pool's template.
     #[inline]
-    pub(super) fn parts<'py>(
+    pub(super) fn template<'py>(
         &mut self,
         keys: &Keys,
-        of_pool: &Object<'py>,
-        setting: &Arc<Entries>,
+        pool_environ: &Object<'py>,
+        base_environ: &Arc<Entries>,
     ) -> Result<'py, (&mut Template, &mut OtherKeys)> {
-        let py = of_pool.py();
+        let py = pool_environ.py();
         let all = &mut self.templates;
         let same = |template: &Template| {
-            Arc::ptr_eq(&template.setting, setting) && template.of_pool.get(py).as_ptr() == of_pool.as_ptr()
+            Arc::ptr_eq(&template.base_environ, base_environ)
+                && template.pool_environ.get(py).as_ptr() == pool_environ.as_ptr()
         };
         match all.iter().position(same) {
             Some(at) => all.swap(0, at),
             None => {
-                let new = Template::new(keys, of_pool, setting)?;
+                let new = Template::new(keys, pool_environ, base_environ)?;
                 while all.len() >= MOST_TEMPLATES {
                     all.pop().into_iter().for_each(|template| template.release(py));
                 }
@@ -155,11 +159,11 @@ impl OtherKeys {
 }
 
 impl Template {
-    fn new<'py>(keys: &Keys, of_pool: &Object<'py>, setting: &Arc<Entries>) -> Result<'py, Self> {
-        let py = of_pool.py();
-        let base = of_pool.copy_dict()?;
+    fn new<'py>(keys: &Keys, pool_environ: &Object<'py>, base_environ: &Arc<Entries>) -> Result<'py, Self> {
+        let py = pool_environ.py();
+        let base = pool_environ.copy_dict()?;
         let mut https = false;
-        for (name, bytes) in setting.iter() {
+        for (name, bytes) in base_environ.iter() {
             https = if name == names::HTTPS { is_on(bytes) } else { https };
             base.set_item(&keys.key(py, name)?, &py.latin1(bytes)?)?;
         }
@@ -167,99 +171,99 @@ impl Template {
         let dict = base.copy_dict()?;
         let value = |index| {
             let name = Name::Known(index);
-            let remembered = names::is_stable(name) || WORTH_A_LOOK.contains(&name);
+            let remembered = names::is_stable(name) || ALSO_CACHED.contains(&name);
             let last = if remembered { Some(py.text("")?.keep()) } else { None };
-            let is_empty_at_first = ALWAYS.contains(&name) && setting.get(name).is_none();
-            Ok(Value { last, is_empty_at_first, is_added: false, is_current: is_empty_at_first, turn: 0 })
+            let is_empty_in_base = ALWAYS.contains(&name) && base_environ.get(name).is_none();
+            Ok(Value { last, is_empty_in_base, is_added: false, is_current: is_empty_in_base, generation: 0 })
         };
         Ok(Self {
-            of_pool: of_pool.clone().keep(),
-            setting: Arc::clone(setting),
+            pool_environ: pool_environ.clone().keep(),
+            base_environ: Arc::clone(base_environ),
             values: (0..KNOWN.len() as u8).map(value).collect::<Result<_>>()?,
             base: base.keep(),
             dict: dict.keep(),
             https,
             stable: Vec::new(),
-            seen: Seen::default(),
-            is_loose: false,
+            stable_result: StableResult::default(),
+            copy_differs: false,
             added: 0,
-            met: 0,
-            turn: 0,
+            matched: 0,
+            generation: 0,
             input: None,
             client_disconnected: None,
         })
     }
 
-    /// Makes the objects of a call, and has them in the next copy.
+    /// Creates the objects of a call, or uses the last call's again. The next copy has them.
     pub(super) fn lend<'py>(
         &mut self,
         py: Attached<'py>,
         python: &Python,
-        graveyard: &Arc<Graveyard>,
+        deferred: &Arc<DeferredDecref>,
         exchange: &Arc<Exchange>,
-    ) -> Result<'py, Own<'py>> {
+    ) -> Result<'py, CallObjects<'py>> {
         let (keys, classes, dict) = (&python.keys, &python.classes, self.dict.get(py));
-        let input = Input::new(Arc::clone(exchange), graveyard);
+        let input = Input::new(Arc::clone(exchange), deferred);
         let input = lend(&mut self.input, dict, keys.input.get(py), classes.input.get(py), input)?;
         let event = Disconnected::new(Arc::clone(exchange));
         let (key, class) = (keys.client_disconnected.get(py), classes.disconnected.get(py));
         let client_disconnected = lend(&mut self.client_disconnected, dict, key, class, event)?;
-        Ok(Own { input, client_disconnected })
+        Ok(CallObjects { input, client_disconnected })
     }
 
-    /// Takes back the objects of a call that has ended.
-    pub(super) fn take_back<'py>(&mut self, keys: &Keys, own: Own<'py>) -> Result<'py, ()> {
-        let py = own.input.py();
+    /// Takes back the objects of a call that has ended, for the next one.
+    pub(super) fn take_back<'py>(&mut self, keys: &Keys, objects: CallObjects<'py>) -> Result<'py, ()> {
+        let py = objects.input.py();
         let dict = self.dict.get(py);
-        take_back(&mut self.input, dict, keys.input.get(py), own.input)?;
-        take_back(&mut self.client_disconnected, dict, keys.client_disconnected.get(py), own.client_disconnected)
+        take_back(&mut self.input, dict, keys.input.get(py), objects.input)?;
+        take_back(&mut self.client_disconnected, dict, keys.client_disconnected.get(py), objects.client_disconnected)
     }
 
-    /// A copy for the next request.
+    /// Copies `dict` for the next request.
     #[inline]
     pub(super) fn copy<'py>(&mut self, py: Attached<'py>) -> Result<'py, Object<'py>> {
-        self.turn = self.turn.wrapping_add(1);
-        self.met = 0;
+        self.generation = self.generation.wrapping_add(1);
+        self.matched = 0;
         self.dict.get(py).copy_dict()
     }
 
-    /// What stable entries tell, if the copy has them already.
+    /// Returns the flags of stable entries if the copy already has them all.
     #[inline]
-    pub(super) fn has_all(&mut self, stable: &[u8]) -> Option<Told> {
-        self.is_loose = false;
+    pub(super) fn cached_flags(&mut self, stable: &[u8]) -> Option<EnvironFlags> {
+        self.copy_differs = false;
         if stable.is_empty() || self.stable != stable {
             self.stable.clear();
             return None;
         }
-        self.met = self.seen.met;
-        Some(self.seen.told)
+        self.matched = self.stable_result.matched;
+        Some(self.stable_result.flags)
     }
 
-    /// Stable entries have been set, and told that.
-    pub(super) fn note(&mut self, stable: &[u8], told: Told) {
-        if !self.is_loose && stable.len() <= MOST_STABLE {
+    /// Remembers stable entries that have been set, with their flags, if `dict` has them all.
+    pub(super) fn remember_stable(&mut self, stable: &[u8], flags: EnvironFlags) {
+        if !self.copy_differs && stable.len() <= MOST_STABLE {
             self.stable.extend_from_slice(stable);
-            self.seen = Seen { told, met: self.met };
+            self.stable_result = StableResult { flags, matched: self.matched };
         }
     }
 
-    /// Sets a known key in the copy.
+    /// Sets a known key in the copy, and in `dict` if the last request had the same value.
     #[inline]
     pub(super) fn set<'py>(&mut self, copy: &Object<'py>, keys: &Keys, index: u8, bytes: &[u8]) -> Result<'py, ()> {
         let py = copy.py();
         let Some(value) = self.values.get_mut(index as usize) else {
-            self.is_loose = true;
+            self.copy_differs = true;
             return keys.set(copy, index, &py.latin1(bytes)?);
         };
-        let is_first = mem::replace(&mut value.turn, self.turn) != self.turn;
+        let is_first = mem::replace(&mut value.generation, self.generation) != self.generation;
         let Some(last) = &mut value.last else {
-            if is_first && value.is_empty_at_first && bytes.is_empty() {
+            if is_first && value.is_empty_in_base && bytes.is_empty() {
                 return Ok(());
             }
-            self.is_loose = true;
+            self.copy_differs = true;
             return keys.set(copy, index, &py.latin1(bytes)?);
         };
-        self.met += usize::from(is_first && value.is_added);
+        self.matched += usize::from(is_first && value.is_added);
         if last.get(py).as_latin1() != Ok(bytes) {
             let new = py.latin1(bytes)?;
             keys.set(copy, index, &new)?;
@@ -267,44 +271,44 @@ impl Template {
             if bytes.len() <= LONGEST {
                 drop(mem::replace(last, new.keep()).release(py));
             }
-            self.is_loose = true;
+            self.copy_differs = true;
         } else if !value.is_current {
             for dict in [copy, self.dict.get(py)] {
                 keys.set(dict, index, last.get(py))?;
             }
             if !mem::replace(&mut value.is_added, true) {
                 self.added += 1;
-                self.met += 1;
+                self.matched += 1;
             }
             value.is_current = true;
         }
         Ok(())
     }
 
-    /// Notes that another key than the known ones has been set in the copy.
+    /// Notes that a key outside [`KNOWN`] has been set in the copy.
     #[inline]
-    pub(super) fn note_other(&mut self) {
-        self.is_loose = true;
+    pub(super) fn note_other_key(&mut self) {
+        self.copy_differs = true;
     }
 
-    /// Whether the copy has keys that the request at hand does not have.
+    /// Whether the copy has keys that the current request does not have.
     #[inline]
-    pub(super) fn has_more(&self) -> bool {
-        self.met != self.added
+    pub(super) fn has_extra_keys(&self) -> bool {
+        self.matched != self.added
     }
 
-    /// Takes them away, from the copy and for the next requests.
+    /// Removes these keys from the copy and from `dict`.
     #[cold]
-    pub(super) fn take_away<'py>(&mut self, copy: &Object<'py>, keys: &Keys, own: &Entries) -> Result<'py, ()> {
+    pub(super) fn remove_extra_keys<'py>(&mut self, copy: &Object<'py>, keys: &Keys, own: &Entries) -> Result<'py, ()> {
         let py = copy.py();
-        // Stable ones may not have been looked at.
+        // Cached stable entries have not been visited for this request.
         for (name, _) in own.iter() {
             if let Name::Known(index) = name {
-                self.values.get_mut(index as usize).into_iter().for_each(|value| value.turn = self.turn);
+                self.values.get_mut(index as usize).into_iter().for_each(|value| value.generation = self.generation);
             }
         }
         for (index, value) in self.values.iter_mut().enumerate() {
-            if value.is_added && value.turn != self.turn {
+            if value.is_added && value.generation != self.generation {
                 for dict in [copy, self.dict.get(py)] {
                     keys.reset(dict, index as u8, self.base.get(py))?;
                 }
@@ -316,8 +320,9 @@ impl Template {
     }
 
     fn release(self, py: Attached<'_>) {
-        let Self { of_pool, base, dict, values, input, client_disconnected, .. } = self;
-        for reference in [of_pool, base, dict].into_iter().chain(values.into_iter().filter_map(|value| value.last)) {
+        let Self { pool_environ, base, dict, values, input, client_disconnected, .. } = self;
+        let values = values.into_iter().filter_map(|value| value.last);
+        for reference in [pool_environ, base, dict].into_iter().chain(values) {
             drop(reference.release(py));
         }
         input.into_iter().for_each(|input| input.release(py));
@@ -325,7 +330,7 @@ impl Template {
     }
 }
 
-/// An instance with this value, which `dict` has, too.
+/// Returns an instance that holds `value`, and that `dict` refers to under `key`.
 #[inline]
 fn lend<'py, T: Class>(
     place: &mut Option<Empty<T>>,
@@ -342,7 +347,7 @@ fn lend<'py, T: Class>(
     Ok(instance)
 }
 
-/// Keeps an instance for the next call if only `dict` has it besides; else it is none of `dict`'s affair any more.
+/// Keeps an instance for the next call if only `dict` refers to it; otherwise removes it from `dict`.
 #[inline]
 fn take_back<'py, T: Class>(
     place: &mut Option<Empty<T>>,

@@ -1,4 +1,4 @@
-//! What all requests have in common that reach a location at one address: the part of environ that is made once.
+//! The base environ: the entries that all requests to a location at one address have in common, created once.
 
 use std::cell::RefCell;
 use std::slice;
@@ -11,26 +11,26 @@ use super::request::{core_loc_conf, core_srv_conf};
 use crate::exchange::names;
 use crate::exchange::request::Entries;
 
-/// So many are kept for a location; a listening wildcard may be reached at any number of addresses.
+/// Largest number kept for a location. A wildcard `listen` can be reached at any number of addresses.
 const MOST_KEPT: usize = 32;
 
-/// The settings of a location, the last one first.
+/// The base environs of a location, the most recently used first.
 #[derive(Default)]
-pub(crate) struct Settings(RefCell<Vec<Kept>>);
+pub(crate) struct BaseEnvirons(RefCell<Vec<Kept>>);
 
 struct Kept {
-    /// The server's, a `sockaddr`.
+    /// The server's address, a `sockaddr`.
     address: Vec<u8>,
     tls: bool,
     entries: Arc<Entries>,
 }
 
-impl Settings {
-    /// The setting of a request; `None`: nginx is out of memory, or the system does not say the address.
+impl BaseEnvirons {
+    /// Returns the base environ of a request. `None` if memory runs out, or if the address is unknown.
     ///
     /// # Safety
-    /// `r` must be a live request of the calling thread, in the location that these are of.
-    pub(crate) unsafe fn of(&self, r: *mut ngx_http_request_t) -> Option<Arc<Entries>> {
+    /// `r` must be a live request of the calling thread, in the location that `self` belongs to.
+    pub(crate) unsafe fn get(&self, r: *mut ngx_http_request_t) -> Option<Arc<Entries>> {
         // SAFETY: as the caller vouches; nginx sees to it that the address is known, and this many bytes long.
         let (tls, address) = unsafe {
             let connection = (*r).connection;
@@ -45,7 +45,7 @@ impl Settings {
             Some(at) => kept.swap(0, at),
             None => {
                 // SAFETY: as above.
-                let entries = Arc::new(unsafe { made(r, tls)? });
+                let entries = Arc::new(unsafe { create(r, tls)? });
                 kept.truncate(MOST_KEPT - 1);
                 kept.insert(0, Kept { address: address.to_vec(), tls, entries });
             }
@@ -54,9 +54,11 @@ impl Settings {
     }
 }
 
+/// Creates the base environ of a request.
+///
 /// # Safety
-/// As [`Settings::of`]; nginx knows the server's address by now.
-unsafe fn made(r: *mut ngx_http_request_t, tls: bool) -> Option<Entries> {
+/// As [`BaseEnvirons::get`]; nginx knows the server's address by now.
+unsafe fn create(r: *mut ngx_http_request_t, tls: bool) -> Option<Entries> {
     let mut entries = Entries::default();
     let mut buffer = [0; NGX_WSGI_SOCKADDR_STRLEN];
     let mut text = ngx_str_t { len: buffer.len(), data: buffer.as_mut_ptr() };
@@ -94,7 +96,7 @@ unsafe fn made(r: *mut ngx_http_request_t, tls: bool) -> Option<Entries> {
     Some(entries)
 }
 
-/// Whether a server's first name is that of a host: not empty, no pattern.
+/// Whether the first name of a server is a host name: neither empty nor a pattern.
 pub(super) fn is_host(name: &[u8]) -> bool {
     name.first().is_some_and(|first| !b"*.~_".contains(first)) && !name.ends_with(b"*")
 }

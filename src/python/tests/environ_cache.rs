@@ -1,4 +1,4 @@
-//! What a thread keeps from one call for the next: values of environ, and objects.
+//! The environ cache, and the objects that a thread uses again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use crate::exchange::request::Entries;
 
 const OK: &str = "start_response('200 OK', [])\n";
 
-/// A setting that gives a name that requests may give, too.
-fn setting() -> Arc<Entries> {
-    let mut setting = Entries::default();
-    setting.push(names::SERVER_NAME, b"of the setting");
-    Arc::new(setting)
+/// A base environ with a name that requests may have, too.
+fn base_environ() -> Arc<Entries> {
+    let mut base_environ = Entries::default();
+    base_environ.push(names::SERVER_NAME, b"of the base");
+    Arc::new(base_environ)
 }
 
-/// A call in `setting` that returns the value of an expression.
-fn value(expression: &str, setting: &Arc<Entries>) -> Ask {
-    code(&format!("{OK}return [repr({expression}).encode()]")).setting(setting)
+/// A call with `base_environ` that returns the value of an expression.
+fn value(expression: &str, base_environ: &Arc<Entries>) -> Ask {
+    code(&format!("{OK}return [repr({expression}).encode()]")).base_environ(base_environ)
 }
 
 fn text(thread: &mut Thread, ask: Ask) -> String {
@@ -54,12 +54,12 @@ fn environ_is_the_request_whatever_came_before() {
     let always = ["SCRIPT_NAME", "SERVER_PROTOCOL", "DOCUMENT_ROOT", "REMOTE_ADDR", "SERVER_ADDR", "REQUEST_SCHEME"];
     let empty = always.into_iter().chain(["SERVER_SOFTWARE", "SERVER_PORT", "PATH_INFO", "QUERY_STRING"]);
     let empty: Vec<_> = empty.chain(["REQUEST_URI", "RAW_URI", "REMOTE_PORT"]).collect();
-    let (setting, mut thread, mut dice) = (setting(), new_thread(), Dice(1));
+    let (base_environ, mut thread, mut dice) = (base_environ(), new_thread(), Dice(1));
     for _ in 0..1000 {
         let mut expected: BTreeMap<String, String> = empty.iter().map(|&key| (key.into(), String::new())).collect();
-        let fixed = [("REQUEST_METHOD", "GET"), ("SERVER_NAME", "of the setting"), ("wsgi.url_scheme", "http")];
+        let fixed = [("REQUEST_METHOD", "GET"), ("SERVER_NAME", "of the base"), ("wsgi.url_scheme", "http")];
         expected.extend(fixed.map(|(key, value)| (key.into(), value.into())));
-        let mut ask = ask("code").setting(&setting);
+        let mut ask = ask("code").base_environ(&base_environ);
         // Some requests are as the last one, some are quite another.
         let alike = dice.below(3) > 0;
         for (index, name) in stable.into_iter().chain(others).enumerate() {
@@ -86,10 +86,10 @@ fn environ_is_the_request_whatever_came_before() {
 
 #[test]
 fn objects_that_nobody_has_kept_serve_the_next_call() {
-    let (setting, mut thread) = (setting(), new_thread());
+    let (base_environ, mut thread) = (base_environ(), new_thread());
     let objects = "(environ['wsgi.input'], environ['ngx_wsgi.client_disconnected'], start_response)";
     let expression = format!("[id(it) for it in {objects}] + [environ['wsgi.input'].read()]");
-    let mut of = |body: &str| text(&mut thread, value(&expression, &setting).text_body(body));
+    let mut of = |body: &str| text(&mut thread, value(&expression, &base_environ).text_body(body));
     let first = of("one");
     assert_eq!(of("two"), first.replace("one", "two"));
     assert_eq!(of("three"), first.replace("one", "three"));
@@ -97,20 +97,20 @@ fn objects_that_nobody_has_kept_serve_the_next_call() {
 
 #[test]
 fn objects_that_somebody_has_kept_stay_as_they_are() {
-    let (setting, mut thread) = (setting(), new_thread());
+    let (base_environ, mut thread) = (base_environ(), new_thread());
     let keep = format!("kept['environ'], kept['start'] = environ, start_response\n{OK}return [b'']");
-    let pending = code(&keep).setting(&setting).text_body("mine").exchange(true);
+    let pending = code(&keep).base_environ(&base_environ).text_body("mine").exchange(true);
     let exchange = Arc::clone(&pending.exchange);
     pending.run_on(&mut thread);
     let others = "environ['wsgi.input'] is not kept['environ']['wsgi.input'] and start_response is not kept['start']";
     for _ in 0..2 {
-        assert_eq!(text(&mut thread, value(others, &setting)), "True");
+        assert_eq!(text(&mut thread, value(others, &base_environ)), "True");
     }
     let mine = "(kept['environ']['wsgi.input'].read(), environ['wsgi.input'].read())";
-    assert_eq!(text(&mut thread, value(mine, &setting).text_body("other")), "(b'mine', b'other')");
+    assert_eq!(text(&mut thread, value(mine, &base_environ).text_body("other")), "(b'mine', b'other')");
     // What the thread has of it keeps nothing alive.
     assert_eq!(
-        text(&mut thread, value("[kept.pop('environ') and None, kept.pop('start') and None]", &setting)),
+        text(&mut thread, value("[kept.pop('environ') and None, kept.pop('start') and None]", &base_environ)),
         "[None, None]"
     );
     assert_eq!(Arc::strong_count(&exchange), 1);
@@ -118,9 +118,9 @@ fn objects_that_somebody_has_kept_stay_as_they_are() {
 
 #[test]
 fn a_call_leaves_nothing_of_itself_with_its_thread() {
-    let (setting, mut thread) = (setting(), new_thread());
+    let (base_environ, mut thread) = (base_environ(), new_thread());
     for source in ["return [b'']", "raise ValueError", "return environ['wsgi.input']", "x = environ\nreturn iter('')"] {
-        let pending = code(&format!("{OK}{source}")).setting(&setting).text_body("a").exchange(true);
+        let pending = code(&format!("{OK}{source}")).base_environ(&base_environ).text_body("a").exchange(true);
         let exchange = Arc::clone(&pending.exchange);
         pending.run_on(&mut thread);
         assert_eq!(Arc::strong_count(&exchange), 1, "{source}");
@@ -129,10 +129,10 @@ fn a_call_leaves_nothing_of_itself_with_its_thread() {
 
 #[test]
 fn an_object_between_two_calls_has_no_call() {
-    let (setting, mut thread) = (setting(), new_thread());
+    let (base_environ, mut thread) = (base_environ(), new_thread());
     let path = "/of the thread that waits";
     for _ in 0..3 {
-        text(&mut thread, value("0", &setting).with(names::PATH_INFO, path));
+        text(&mut thread, value("0", &base_environ).with(names::PATH_INFO, path));
     }
     let search = format!(
         "import gc
@@ -146,5 +146,5 @@ for it in gc.get_objects():
     );
     assert_eq!(code(&search).run().text(), "['its call has ended', 'its call has ended', 'its call has ended']");
     let own = "environ['wsgi.input'].read()";
-    assert_eq!(text(&mut thread, value(own, &setting).text_body("own")), "b'own'");
+    assert_eq!(text(&mut thread, value(own, &base_environ).text_body("own")), "b'own'");
 }
