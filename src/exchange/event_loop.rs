@@ -97,7 +97,7 @@ impl Exchange {
         Some(self.thread.load(Ordering::Acquire)).filter(|&ident| ident != 0 && self.is_running())
     }
 
-    /// When it was submitted, in [`now`]'s microseconds.
+    /// When it was submitted, in microseconds, by [`super::now`].
     pub fn submitted(&self) -> u64 {
         self.submitted
     }

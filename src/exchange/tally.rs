@@ -13,7 +13,7 @@ pub const BOUNDS: [u64; 14] = [
     10_000_000, 60_000_000,
 ];
 
-/// What can become of a request; an index into [`Counts::outcomes`].
+/// What can become of a request; an index into `Counts::outcomes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It came for the pool.

@@ -52,7 +52,8 @@ pub(crate) struct Context {
     pub(super) discard: Cell<bool>,
     /// `wsgi_buffering`, or what X-Accel-Buffering says.
     pub(super) buffering: Cell<bool>,
-    /// When the application last sent something, or the client last took something; [`now`]'s microseconds.
+    /// When the application last sent something, or the client last took something.
+    /// In microseconds, by [`crate::exchange::now`].
     pub(in crate::nginx) last_activity: Cell<u64>,
     /// What nginx receives a streamed body into, where that is memory of the inbox's, and what has not been fed yet of it.
     pub(in crate::nginx) receiving: RefCell<Piece>,
