@@ -10,12 +10,14 @@ ALONE := --no-default-features
 PYTHON_ONLY := --no-default-features --features python
 WHOLE := $(if $(filter system,$(NGINX)),--no-default-features --features module)
 
+DOC_FLAGS := --no-deps --document-private-items
+
 # Other flags, other builds: a directory of its own keeps cargo from building everything anew each time.
 LOOM_TARGET := $(or $(CARGO_TARGET_DIR),$(ROOT)/target)/loom
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-test setup-bench build run test unit check loom integration soak fuzz sanitize matrix bench bench-slow clean
+.PHONY: help setup setup-test setup-bench build run test unit check doc deny loom integration soak fuzz sanitize matrix bench bench-slow clean
 
 help: ## this list
 	@echo 'make TARGET [VARIABLE=VALUE ...]'
@@ -51,6 +53,15 @@ check: setup ## rustfmt and clippy, for every set of features
 	@$(CARGO) clippy --all-targets $(ALONE) -- -D warnings
 	@$(CARGO) clippy --all-targets $(PYTHON_ONLY) -- -D warnings
 	@$(CARGO) clippy --all-targets $(WHOLE) -- -D warnings
+
+doc: export RUSTDOCFLAGS := $(RUSTDOCFLAGS) -D warnings
+doc: setup ## rustdoc for every set of features, with private items; warnings are errors
+	@$(CARGO) doc $(DOC_FLAGS) $(ALONE)
+	@$(CARGO) doc $(DOC_FLAGS) $(PYTHON_ONLY)
+	@$(CARGO) doc $(DOC_FLAGS) $(WHOLE)
+
+deny: setup ## licences, sources and known vulnerabilities of the dependencies, by cargo-deny (installed in target/ if missing)
+	@$(ROOT)/script/deny.sh
 
 loom: setup ## the pool's protocols, in every order of their threads' steps
 	@RUSTFLAGS='$(RUSTFLAGS) --cfg loom' $(CARGO) test --target-dir $(LOOM_TARGET) --release --lib $(ALONE) loom_models

@@ -2,12 +2,12 @@
 //!
 //! Three worlds, and what crosses between them:
 //!
-//! * [`nginx`] runs on the event-loop thread alone and is all that touches nginx;
+//! * `nginx` runs on the event-loop thread alone and is all that touches nginx;
 //! * [`pool`] hands work to threads, and knows neither nginx nor Python;
-//! * [`python`] runs on the pool's threads and on one of its own, and is all that touches CPython;
+//! * `python` runs on the pool's threads and on one of its own, and is all that touches CPython;
 //! * [`exchange`] is the owned data that they pass to one another.
 //!
-//! Neither of nginx and python knows the other. This file alone ties them, in [`Engine`].
+//! Neither of nginx and python knows the other. This file alone ties them, in `Engine`.
 #![warn(missing_docs)]
 
 // Loom's models are of the pool alone.

@@ -338,6 +338,18 @@ def test_every_make_target_on_a_page_exists(page):
     assert set(re.findall(r"(?:`|^ {4}|^\$ )make ([a-z-]+)", page.read_text(), re.M)) <= targets
 
 
+def test_every_make_target_of_the_workflow_exists():
+    targets = set(re.findall(r"^([a-z-]+):", text("Makefile"), re.M))
+    called = re.findall(r"targets: ([a-z -]+?) (?:\}|#)", text(".github/workflows/ci.yml"))
+    assert called and {target for each in called for target in each.split()} <= targets
+
+
+def test_the_oldest_rust_is_the_same_everywhere():
+    version = re.search(r'^rust-version = "(.*)"', text("Cargo.toml"), re.M)[1]
+    assert re.search(rf"Rust\s+{re.escape(version)} or newer", text("README.md"))
+    assert f"image: {version}-" in text(".github/workflows/ci.yml")
+
+
 def test_every_source_file_is_on_the_map():
     page = text("docs/architecture.md").partition("## The map")[2]
     on_it = set(re.findall(r"`(src/[\w./]+)`", page))

@@ -81,12 +81,12 @@ pub(crate) fn write(level: u32, message: &str) {
     unsafe { wsgi_log_write(level as ngx_uint_t, (*ngx_cycle).log, message.as_ptr(), message.len()) };
 }
 
-/// As [`write`], at level `alert`: something is wrong with the module itself.
+/// As [`write()`], at level `alert`: something is wrong with the module itself.
 pub(crate) fn alert(message: &str) {
     write(NGX_LOG_ALERT, message);
 }
 
-/// As [`write`], at level `warn`.
+/// As [`write()`], at level `warn`.
 pub(crate) fn warn(message: &str) {
     write(NGX_LOG_WARN, message);
 }

@@ -130,7 +130,7 @@ pub(super) unsafe fn call_slot<T: Class>(
     }
 }
 
-/// A [`Method`] from a function on [`Call`]; with a keyword, its only argument may be named by that.
+/// Makes a [`Method`](super::class::Method) from a function on [`Call`]. Its only argument may have a keyword.
 macro_rules! method {
     ($class:ty, $name:literal, $function:expr, $doc:literal) => {
         $crate::python::shim::method!($class, $name, $function, $doc, "")
@@ -167,7 +167,7 @@ macro_rules! function {
     }};
 }
 
-/// An [`Attribute`] from a function.
+/// Makes an [`Attribute`](super::class::Attribute) from a function.
 macro_rules! attribute {
     ($class:ty, $name:literal, $function:expr, $doc:literal) => {{
         unsafe extern "C" fn shim(

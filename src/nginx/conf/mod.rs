@@ -40,9 +40,9 @@ pub(crate) struct MainConf {
     gil_timeout: ngx_msec_t,
     /// Every `wsgi_pass`, in the order in which they were read.
     passes: Vec<Pass>,
-    /// What the passes come to; made by [`resolve`].
+    /// What the passes come to; made by [`resolve()`].
     pub(crate) spec: spec::Spec,
-    /// What the workers tell each other; made by [`resolve`] where there is a `wsgi_pass`.
+    /// What the workers tell each other; made by [`resolve()`] where there is a `wsgi_pass`.
     pub(crate) scoreboard: Option<Arc<Scoreboard>>,
     /// The index of `$document_root`, for `ngx_http_get_indexed_variable()`.
     pub(crate) document_root: ngx_uint_t,
