@@ -1,7 +1,7 @@
 //! The metrics of a pool in one worker, which other processes may read.
 //!
 //! [`PoolMetrics`] consists of atomics, and all zeros is its initial state, so it may lie in shared memory. The pool's
-//! threads write [`Calls`] by atomic addition; the event loop alone writes the rest. No lock is needed.
+//! threads write `Calls` by atomic addition; the event loop alone writes the rest. No lock is needed.
 
 use std::array;
 use std::ops::AddAssign;

@@ -48,7 +48,7 @@ impl Entries {
         let _ = self.bytes.try_reserve(bytes);
     }
 
-    /// Removes the entries. Keeps up to [`MOST_KEPT`] bytes of their memory.
+    /// Removes the entries. Keeps up to `MOST_KEPT` bytes of their memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         (self.stable, self.lacks) = (0, false);
