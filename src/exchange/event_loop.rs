@@ -97,7 +97,7 @@ impl Exchange {
         Some(self.thread.load(Ordering::Acquire)).filter(|&ident| ident != 0 && self.is_running())
     }
 
-    /// Time when the call was submitted, in [`now`]'s microseconds.
+    /// Time when the call was submitted, in [`super::now`]'s microseconds.
     pub fn submitted(&self) -> u64 {
         self.submitted
     }

@@ -13,11 +13,7 @@ pub const BOUNDS: [u64; 14] = [
     10_000_000, 60_000_000,
 ];
 
-<<<<<<< HEAD:src/exchange/metrics.rs
 /// What can happen to a request. Index into `Counts::outcomes`.
-=======
-/// What can become of a request; an index into `Counts::outcomes`.
->>>>>>> habits:src/exchange/tally.rs
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The pool was asked to run it.

@@ -52,7 +52,7 @@ pub(crate) struct Context {
     pub(super) discard: Cell<bool>,
     /// The value of `wsgi_buffering`, or of X-Accel-Buffering.
     pub(super) buffering: Cell<bool>,
-    /// Time when the application last sent something or the client last took something, in [`now`]'s microseconds.
+    /// Time when the application last sent something or the client last took something, in [`crate::exchange::now`]'s microseconds.
     pub(in crate::nginx) last_activity: Cell<u64>,
     /// The inbox's memory into which nginx receives a streamed body, with the bytes that have not been fed yet.
     pub(in crate::nginx) receiving: RefCell<Piece>,
