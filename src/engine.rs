@@ -65,9 +65,9 @@ impl Inline {
 }
 
 impl Engine {
-    /// Starts Python, and the pools' threads once the applications have been imported. Calls wait in the queues
-    /// meanwhile. The threads count in `metrics`, indexed by pool, and call `wake_later` to ask for a [`Self::wake`]
-    /// within that time.
+    /// Starts Python, and the pools' threads once the applications have been imported. Until then, calls wait in the
+    /// queues. The threads update `metrics`, which has one entry for each pool. They call `wake_later` with the time
+    /// within which [`Self::wake`] must be called.
     pub(crate) fn start(
         spec: Spec,
         completions: Arc<Completions>,

@@ -173,10 +173,12 @@ def computing(server):
         assert connection.response().text == "0"
 
 
-def test_the_switch_interval_follows_who_waits(serve):
+@pytest.mark.parametrize("short", [INTERVAL, f"(__import__('time').sleep(0.005), {INTERVAL})[1]"], ids=["at once", "sleeps"])
+def test_the_switch_interval_follows_who_waits(serve, short):
+    """A call is short by what it computes, however long it sleeps."""
     server = serve(config.site(INSIDE, pool="wsgi_pool default threads=3;"))
     with computing(server):
-        until(lambda: ask(server, INTERVAL) == 500, "short while short calls wait behind a long one")
+        until(lambda: ask(server, short) == 500, "short while short calls wait behind a long one")
     until(lambda: ask(server, INTERVAL) == 5000, "long again when none does")
 
 

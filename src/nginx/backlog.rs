@@ -27,7 +27,7 @@ const SPOOLED_AT_ONCE: u64 = 512 << 10;
 /// How many bytes may be [`Pinned`] in this process.
 const MOST_PINNED: u64 = 16 << 20;
 
-/// With so many bytes in the backlogs of this process, the event loop does nothing but move them to disk, if it must.
+/// Number of bytes in the backlogs of this process from which on the event loop no longer rests between two moves to disk.
 const MOST_HELD: u64 = 16 << 20;
 
 thread_local! {
@@ -41,8 +41,8 @@ thread_local! {
     static PUT_OFF: Cell<u64> = const { Cell::new(0) };
 }
 
-/// After how many microseconds to ask again whether bytes may be moved to disk; `None`: they may. The event loop spends half
-/// of its time on that at most, but for [`MOST_HELD`]: it has other clients.
+/// Returns `None` if bytes may be moved to disk now, else the number of microseconds after which to ask again. The event loop
+/// spends at most half of its time on that, since it has other clients; more only as backlogs approach [`MOST_HELD`].
 pub(super) fn spool_after() -> Option<u64> {
     if now() >= NEXT_STEP.get() {
         return None;
@@ -52,7 +52,7 @@ pub(super) fn spool_after() -> Option<u64> {
     Some(PUT_OFF.get() / 4 * 1_000)
 }
 
-/// Bytes have been moved to disk since `began`.
+/// Notes that bytes have been moved to disk since `began`.
 fn note_step(began: u64) {
     let end = now();
     NEXT_STEP.set(end + rest_after(end - began, HELD.get()));

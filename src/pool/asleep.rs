@@ -1,18 +1,18 @@
-//! Whether another thread of this process sleeps, as the kernel tells it in /proc.
+//! Asks the kernel, by /proc, whether another thread of this process sleeps.
 
 use std::cell::RefCell;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 thread_local! {
-    /// The thread that this one has looked at last, and its file in /proc: to open it takes twice as long as to read it.
+    /// The last thread that was looked at, and its file in /proc: opening the file takes twice as long as reading it.
     static LAST: RefCell<Option<(Tid, File)>> = const { RefCell::new(None) };
 }
 
-/// The kernel's number of a thread; 0: unknown.
+/// A thread's number in the kernel; 0 if it is unknown.
 pub(super) type Tid = u32;
 
-/// The calling thread's.
+/// Returns the number of the calling thread.
 pub(super) fn current() -> Tid {
     #[cfg(all(test, not(loom)))]
     if let Some(thread) = super::simulation::Thread::current() {

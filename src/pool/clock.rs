@@ -4,7 +4,7 @@
 pub(super) struct Clock {
     #[cfg(not(loom))]
     start: std::time::Instant,
-    /// Not loom's, which would try every order of them.
+    /// Number of times that the clock was read. Not loom's atomic, or loom would try every order of the reads.
     #[cfg(loom)]
     looks: std::sync::atomic::AtomicU64,
 }

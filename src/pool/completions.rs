@@ -71,9 +71,9 @@ impl<T> Completions<T> {
         }
     }
 
-    /// Passes every item to `take`, including those that arrive meanwhile. Only the consumer calls it.
+    /// Passes every item to `take`, including those that arrive before it returns. Only the consumer calls it.
     ///
-    /// The flag stays set until the list is empty, so an item that arrives meanwhile causes no wake-up.
+    /// The flag stays set until the list is empty, so an item that arrives before that causes no wake-up.
     pub fn drain(&self, mut take: impl FnMut(T)) {
         let unfinished = Unfinished(self);
         loop {

@@ -124,8 +124,8 @@ impl Sleep {
         (wanted.is_ok() && self.is_short(counts, waiting), Some(wanted.err().unwrap_or(self.turn.stall())))
     }
 
-    /// Whether the turn of the thread that began a job at `since` is over, since another one has had it meanwhile and goes
-    /// on. Two that were in the middle of a job each would take the lock from each other for ever.
+    /// Whether the thread that began a job at `since` has lost its turn to another one, which gets on with the jobs.
+    /// Both of them in the middle of a job would take the lock from each other for ever.
     #[inline]
     pub(super) fn has_lost_turn(&self, since: u64, now: u64) -> bool {
         self.has_lock && self.turn.is_anothers(since, now)
@@ -169,7 +169,7 @@ impl Sleep {
     /// Ends whatever the thread did and parks it until it is woken. Returns at once when jobs wait that nobody is about to
     /// take, when the thread has been notified, or after a stop. The thread then seeks.
     ///
-    /// `again`: after how many nanoseconds [`Self::wake`] is owed, if jobs wait meanwhile.
+    /// If it parks while jobs wait, it first calls `again` with the nanoseconds within which [`Self::wake`] is owed.
     pub(super) fn rest(
         &self,
         slot: &mut Slot,

@@ -240,7 +240,7 @@ impl Response {
     /// Waits until there is room again. Returns false if the client is gone.
     pub(super) fn wait_room(&self, py: Attached<'_>) -> bool {
         let listening = py.detach(|| self.exchange.wait_room()).is_ok();
-        // For what has been sent meanwhile; otherwise python-main would have to do it.
+        // Closes what nginx has sent by now; otherwise python-main would have to do it.
         self.deferred.release_all(py);
         if !listening {
             self.state().gone = true;

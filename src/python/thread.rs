@@ -171,7 +171,7 @@ impl Thread {
 }
 
 fn close_due(py: Attached<'_>, python: &Python, per_thread: &PerThread) {
-    // Closing may take long, and other responses may become due meanwhile.
+    // Closing may take long, and other responses may become due before it ends.
     let due = per_thread.closings.borrow_mut().due();
     due.into_iter().for_each(|unclosed| call::close_sent(py, python, unclosed));
 }

@@ -2,7 +2,7 @@
 //!
 //! The request refers to its [`Context`]. Calls into nginx may re-enter this module: a filter may finalise the request,
 //! and its cleanups run then. So a context is only borrowed shared, and its fields are cells. A function that uses it
-//! holds its own reference, since the request, and with it the pool's reference, may go meanwhile.
+//! holds its own reference: the request may end before it returns, and the pool's reference ends with the request.
 
 use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
 use std::ffi::c_void;
